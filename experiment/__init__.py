@@ -1,0 +1,1 @@
+"""Compose, plan and run experiment sweeps for bilingual post-training."""

@@ -1,0 +1,52 @@
+"""The front door: ``python -m experiment [-m] [group=choice ...] [option=value ...]``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from experiment import sweep
+from experiment.errors import KirjoError
+from experiment.suggest import explain
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
+def _request(_config: DictConfig) -> None:
+    sweep.remember_search_path()
+    sweep.request([list(HydraConfig.get().overrides.task)])
+
+
+def main() -> None:
+    """Compose what was asked for, then plan it, then carry it out; exit 0, 1 (a step failed) or 2 (wrong request)."""
+    wants_traceback = os.environ.get(FULL_ERROR) == "1"
+    # Hydra then raises instead of printing, and one place words every message.
+    os.environ[FULL_ERROR] = "1"
+    sys.argv[1:] = sweep.quote_numbers(sys.argv[1:])
+    try:
+        _request()
+        points = sweep.take()
+        if not points:  # --help, --cfg and the like have printed what was asked for
+            return
+        from experiment.launch import carry_out
+
+        sys.exit(carry_out(points))
+    except (HydraException, OmegaConfBaseException, KirjoError) as error:
+        if wants_traceback:
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

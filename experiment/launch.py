@@ -1,0 +1,132 @@
+"""From points to a plan, and from a plan to whoever carries it out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+from hydra.utils import get_method
+
+from experiment.claims import Observer, is_claimed
+from experiment.compile import compile_run
+from experiment.config import Config
+from experiment.errors import KirjoError
+from experiment.fingerprint import digest
+from experiment.plan import Plan, merge
+from experiment.show import show_plan
+from experiment.store import Store
+from experiment.sweep import expand
+
+
+def carry_out(points: Sequence[Sequence[str]]) -> int:
+    """Compose all points, then show their plan or launch it; returns the exit code.
+
+    Raises:
+        KirjoError: something asked for is wrong; then nothing has run.
+    """
+    composed = expand(points)
+    config = composed[0].config
+    for point in composed:
+        _same_for_all(config, point.config)
+    plan = merge(compile_run(point.config, point.overrides) for point in composed)
+    if config.plan:
+        store = _existing(Path(config.store))
+        states = step_states(plan, store)
+        if config.plan == "json":
+            print(json.dumps(plan_document(plan, states), indent=1, ensure_ascii=False))
+        else:
+            show_plan(plan, states, Path(config.store))
+        return 0
+    store = Store.open(Path(config.store), create=True)
+    _refuse_unmet(plan, step_states(plan, store))
+    _record(plan, store)
+    launch = get_method(config.launcher["_target_"])
+    return int(launch(plan, store, config.launcher))
+
+
+def step_states(plan: Plan, store: Store | None) -> dict[str, str]:
+    """``done``, ``running`` (somebody holds its claim), ``missing``, or ``unneeded`` (gone, but nothing lacks it)."""
+    if store is None:
+        return dict.fromkeys(plan.steps, "missing")
+    complete = {key: store.is_complete(step.stage, step.fingerprint) for key, step in plan.steps.items()}
+    needed = plan.needed(complete)
+    observer = Observer()
+    states = {}
+    for key, step in plan.steps.items():
+        if complete[key]:
+            states[key] = "done"
+        elif key not in needed:
+            states[key] = "unneeded"
+        else:
+            claimed = is_claimed(store.base(step.stage, step.fingerprint), observer)
+            states[key] = "running" if claimed else "missing"
+    return states
+
+
+def plan_document(plan: Plan, states: dict[str, str]) -> dict[str, object]:
+    """The plan for programs; a step's ``runs`` is how many runs need it."""
+    return {
+        "runs": [
+            {
+                "name": run.name,
+                "overrides": list(run.overrides),
+                "steps": [plan.steps[key].fingerprint for key in run.steps.values()],
+            }
+            for run in plan.runs
+        ],
+        "steps": [
+            {
+                "fingerprint": step.fingerprint,
+                "stage": step.stage,
+                "state": states[key],
+                "runs": len(plan.users(key)),
+            }
+            for key, step in plan.steps.items()
+        ],
+    }
+
+
+def _same_for_all(first: Config, other: Config) -> None:
+    for name in ("store", "plan", "launcher"):
+        if getattr(first, name) != getattr(other, name):
+            raise KirjoError(f"{name} must be the same for all runs of a sweep: it cannot be swept over")
+
+
+def _existing(root: Path) -> Store | None:
+    """The store to look things up in; planning never makes one."""
+    return Store.open(root, create=False) if (root / "store.json").exists() else None
+
+
+def _refuse_unmet(plan: Plan, states: dict[str, str]) -> None:
+    unmet = dict.fromkeys(
+        line for key, step in plan.steps.items() if states[key] in ("missing", "running") for line in step.unmet
+    )
+    if unmet:
+        raise KirjoError("this cannot run yet:\n  " + "\n  ".join(unmet))
+
+
+def _record(plan: Plan, store: Store) -> None:
+    """Leave what the analysis needs to find the results: the runs, and the sweep that asked for them."""
+    for run in plan.runs:
+        store.save_run(
+            {
+                "id": run.id,
+                "name": run.name,
+                "overrides": list(run.overrides),
+                "axes": dict(run.axes),
+                "steps": dict(run.steps),
+                "config": dict(run.config),
+            }
+        )
+    runs = [run.id for run in plan.runs]
+    store.save_sweep(
+        {
+            "id": digest(runs),
+            "runs": runs,
+            "command": ["python", "-m", "experiment", *sys.argv[1:]],
+            "first_asked_for": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+    )

@@ -1,0 +1,1 @@
+"""Where rows come from: the embedded generator, local files, the hub."""

@@ -1,0 +1,127 @@
+"""What a source is: which reader reads it, from where, and what decides its rows."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, NonNegativeInt, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from experiment.errors import DataError
+
+Reader = Literal["demo", "oasst", "conversations", "scored_pairs", "ifeval", "text"]
+
+# Bumped when a reader turns the same bytes into other rows.
+READER_VERSIONS: dict[str, int] = {
+    "demo": 1,
+    "oasst": 1,
+    "conversations": 1,
+    "scored_pairs": 1,
+    "ifeval": 1,
+    "text": 1,
+}
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Source:
+    """One body of rows in one language.
+
+    ``demo`` makes ``rows`` rows from ``seed``; the others read ``path`` (a local file) or, without a path, the
+    hub data set ``hub`` at the commit ``revision``.
+    """
+
+    reader: Reader
+    language: str
+    path: str | None = None
+    hub: str | None = None
+    revision: str | None = None
+    subset: str | None = None
+    split: str | None = None
+    rows: PositiveInt | None = None
+    seed: NonNegativeInt = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a source that no reader could read."""
+        if self.reader == "demo" and self.rows is None:
+            raise ValueError("the demo reader needs rows: how many to make")
+
+    @property
+    def where(self) -> str:
+        """The place a message should name."""
+        return self.path or self.hub or f"the embedded {self.reader} data"
+
+    def identity(self) -> dict[str, Any]:
+        """What decides this source's rows: content of a local file, revision on the hub, seed of the generator."""
+        shared: dict[str, Any] = {"reader": self.reader, "language": self.language}
+        if READER_VERSIONS[self.reader] != 1:
+            shared["reader_version"] = READER_VERSIONS[self.reader]
+        if self.rows is not None:
+            shared["rows"] = self.rows
+        if self.reader == "demo":
+            return {**shared, "seed": self.seed, "generator": _generator_version()}
+        if self.path:
+            return {**shared, "sha256": content_digest(self.path)}
+        if self.hub:
+            place = {"hub": self.hub, "revision": self.revision, "subset": self.subset, "split": self.split}
+            return {**shared, **{key: value for key, value in place.items() if value is not None}}
+        return {**shared, "unset": True}
+
+    def unmet(self, option: str) -> list[str]:
+        """What must be set before this source can be read, naming the config ``option`` it stands at."""
+        if self.reader == "demo" or self.path:
+            return []
+        if not self.hub:
+            return [f"{option}.path=FILE is not set ({self.reader}, '{self.language}')"]
+        if not self.revision:
+            return [
+                f"{option}.revision=COMMIT is not set: {self.hub} must be pinned "
+                f"(see https://huggingface.co/datasets/{self.hub}/commits/main), or {option}.path=FILE"
+            ]
+        return []
+
+
+def _generator_version() -> int:
+    from experiment.sources import demo
+
+    return demo.VERSION
+
+
+def content_digest(path: str) -> str:
+    """SHA-256 of a local file's content; read once per process while its size and time stay the same.
+
+    Raises:
+        DataError: the file is missing or cannot be read.
+    """
+    try:
+        status = Path(path).stat()
+        if Path(path).is_dir():
+            raise DataError(f"{path} is a folder; expected a data file")
+        return _digest_once(str(Path(path).resolve()), status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise DataError(f"cannot read the data file {path}: {error.strerror or error}") from None
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest_once(path: str, _size: int, _mtime_ns: int) -> str:
+    from experiment.fingerprint import file_digest
+
+    return file_digest(Path(path))
+
+
+def folder_digest(path: str) -> str:
+    """SHA-256 over the names and contents of a folder's files (a local model).
+
+    Raises:
+        DataError: the folder is missing, empty or cannot be read.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise DataError(f"{path} is not a folder; expected a model saved with save_pretrained")
+    files = sorted(item for item in folder.rglob("*") if item.is_file())
+    if not files:
+        raise DataError(f"{path} is empty; expected a model saved with save_pretrained")
+    parts = [f"{item.relative_to(folder).as_posix()} {content_digest(str(item))}" for item in files]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

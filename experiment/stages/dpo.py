@@ -1,0 +1,35 @@
+"""dpo: direct preference optimization with TRL, on pairs whose reference log-probabilities are there already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datasets import Dataset, concatenate_datasets
+
+from experiment.config import Dpo
+from experiment.stages.reference import ROWS
+from experiment.task import Task
+from experiment.training.loop import train, trainer_arguments
+from experiment.training.models import MODEL, load, save
+from experiment.training.preference import LOGPS, TOKENS, make_trainer
+from experiment.training.preflight import DPO_START, check_first_batch, check_pairs
+
+# How far the first loss may be from log 2: rounding only, which bf16 has much more of.
+TOLERANCE = {"float32": 1e-3, "bf16": 5e-2}
+
+
+def run(task: Task) -> dict[str, Any]:
+    """Write the checkpoint; report pairs and warnings."""
+    settings = task.section(Dpo)
+    model, tokenizer = load(task.input("model") / MODEL, settings.precision)
+    roles = [role for role in task.step.inputs if role.startswith("reference.")]
+    rows = concatenate_datasets([Dataset.from_parquet(str(task.input(role) / ROWS)) for role in roles])
+    rows = rows.select_columns([*TOKENS, *LOGPS])
+    # Cutting was judged where it happened, in the reference step.
+    found = check_pairs([{**row, "cut": False} for row in rows], tokenizer.eos_token_id, max_truncated=1.0)
+    trainer = make_trainer(model, tokenizer, rows, trainer_arguments(task, settings), settings)
+    check_first_batch(trainer, found, expected=DPO_START, tolerance=TOLERANCE[settings.precision])
+    summary = train(trainer, task)
+    found.write(task.work)
+    save(model, tokenizer, task.work)
+    return {**summary, "pairs": len(rows), "warnings": found.warnings}

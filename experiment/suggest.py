@@ -1,0 +1,61 @@
+"""Words for what Hydra refuses: what is allowed, and which of it is nearest to what was typed."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+
+def explain(error: Exception) -> str:
+    """The message for a user: an unknown option or choice comes with the nearest valid ones."""
+    text = str(error)
+    option = re.search(r"Could not override '([^']+)'", text)
+    if option:
+        return _unknown_option(option.group(1))
+    choice = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    if choice:
+        return _unknown_choice(choice.group(1), choice.group(2), text)
+    lines = [line for line in text.splitlines() if line.strip() and "HYDRA_FULL_ERROR" not in line]
+    return "\n".join(lines) or type(error).__name__
+
+
+def _unknown_option(name: str) -> str:
+    known = _options()
+    last = name.rsplit(".", 1)[-1]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    near += [item for item in known if item.rsplit(".", 1)[-1] == last and item not in near][:3]
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"there is no option '{name}'{hint} (all options: python -m experiment --cfg job)"
+
+
+def _unknown_choice(group: str, name: str, text: str) -> str:
+    listed = re.search(rf"Available options in '{re.escape(group)}':\n((?:\t.*\n?)+)", text)
+    known = [line.strip() for line in listed.group(1).splitlines()] if listed else []
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    more = ". Any other beta: dpo.beta=" + name if group == "dpo_beta" else ""
+    return f"{group}={name} is not there{hint} ({group} may be: {', '.join(known)}){more}"
+
+
+def _options() -> list[str]:
+    """Every option of the default config, dotted, and the config groups."""
+    try:
+        with initialize_config_module("conf", version_base="1.3"):
+            composed = OmegaConf.to_container(compose("config"), resolve=False)
+    except HydraException:
+        return []
+    groups = ["data_mix", "method", "dpo_beta", "model", "benchmark", "launcher", "tracking", "experiment"]
+    return [*groups, *_dotted(composed, "")]
+
+
+def _dotted(node: Any, prefix: str) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            yield from _dotted(value, f"{prefix}{key}.")

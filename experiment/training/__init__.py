@@ -1,0 +1,1 @@
+"""What the training stages share: chat format, base models, the training loop, preflight checks."""

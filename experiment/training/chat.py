@@ -1,0 +1,71 @@
+"""ChatML: the template, its two tokens, and token ids with a mask of what the assistant said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from experiment.sources.records import Message
+
+TURN_START = "<|im_start|>"
+TURN_END = "<|im_end|>"
+
+# The generation marks hold the end of the turn too: a model that is not trained on it never learns to stop.
+TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}"
+    "{{ '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def add_chat_format(tokenizer: Any, model: Any) -> None:
+    """Give a base model the ChatML template and tokens; the embedding grows by the tokens it lacks."""
+    if tokenizer.pad_token is None:
+        # The old end-of-text token: padding with the end of a turn would mask that token from the loss.
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    missing = [token for token in (TURN_START, TURN_END) if token not in tokenizer.get_vocab()]
+    if missing:
+        tokenizer.add_special_tokens({"additional_special_tokens": missing})
+    tokenizer.eos_token = TURN_END
+    tokenizer.chat_template = TEMPLATE
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer))
+    model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+
+
+def encode_conversation(tokenizer: Any, messages: Sequence[Message], loss_on: str, max_length: int) -> dict[str, Any]:
+    """Token ids and labels of a conversation, cut at ``max_length``; -100 where nothing is learned.
+
+    Returns:
+        ``input_ids`` and ``labels`` (same length), and ``cut``: whether tokens were left off.
+    """
+    encoded = tokenizer.apply_chat_template(
+        turns(messages), tokenize=True, return_dict=True, return_assistant_tokens_mask=loss_on == "assistant"
+    )
+    ids = encoded["input_ids"]
+    labels = list(ids)
+    if loss_on == "assistant":
+        labels = [token if said else -100 for token, said in zip(ids, encoded["assistant_masks"], strict=True)]
+    return {"input_ids": ids[:max_length], "labels": labels[:max_length], "cut": len(ids) > max_length}
+
+
+def encode_prompt(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+    """Token ids of a prompt up to where the assistant starts to speak."""
+    encoded = tokenizer.apply_chat_template(turns(messages), tokenize=True, return_dict=True, add_generation_prompt=True)
+    return list(encoded["input_ids"])
+
+
+def encode_reply(tokenizer: Any, reply: str) -> list[int]:
+    """Token ids of an assistant's reply with the end of its turn, as they follow :func:`encode_prompt`."""
+    return list(tokenizer(reply + TURN_END + "\n", add_special_tokens=False)["input_ids"])
+
+
+def turns(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """Messages in the form chat templates take."""
+    return [{"role": message.role, "content": message.content} for message in messages]

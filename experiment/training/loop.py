@@ -1,0 +1,107 @@
+"""The training loop around transformers' and TRL's trainers: arguments, resuming, progress, learning curves."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from experiment.config import Training, accumulation
+from experiment.errors import KirjoError
+from experiment.sources.jsonl import write_jsonl
+from experiment.task import Task
+
+CHECKPOINTS = "checkpoints"
+_COMPLETE = "complete"  # written into a checkpoint when all of it is there
+
+
+def trainer_arguments(task: Task, training: Training, world_size: int = 1) -> dict[str, Any]:
+    """What every trainer is told, as keyword arguments of ``TrainingArguments`` and its children."""
+    on_cpu = not torch.cuda.is_available()
+    return {
+        "output_dir": str(task.work / CHECKPOINTS),
+        "per_device_train_batch_size": training.micro_batch,
+        "gradient_accumulation_steps": accumulation(training.global_batch, training.micro_batch, world_size),
+        "num_train_epochs": training.epochs,
+        "learning_rate": training.learning_rate,
+        "lr_scheduler_type": training.schedule,
+        "warmup_steps": training.warmup_ratio,  # below 1 it is the share of all steps
+        "weight_decay": training.weight_decay,
+        "adam_beta1": training.adam_beta1,
+        "adam_beta2": training.adam_beta2,
+        "max_grad_norm": training.max_grad_norm,
+        "seed": task.settings["seed"],
+        "data_seed": task.settings["seed"],
+        "bf16": training.precision == "bf16",
+        "gradient_checkpointing": training.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
+        "use_cpu": on_cpu,
+        "dataloader_pin_memory": not on_cpu,
+        "save_strategy": "steps",
+        "save_steps": training.checkpoint_every,
+        # Two, so that one is whole while the other is being written.
+        "save_total_limit": 2,
+        "logging_steps": 10,
+        "logging_nan_inf_filter": False,
+        "report_to": [],
+        "disable_tqdm": True,
+    }
+
+
+class TaskCallback(TrainerCallback):  # type: ignore[misc]
+    """Tells the launcher how far training is, marks whole checkpoints, and stops at a loss that is no number."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def on_step_end(self, _args: Any, state: Any, _control: Any, **_kwargs: Any) -> None:
+        """Report the optimizer steps done."""
+        self.task.progress(state.global_step, state.max_steps)
+
+    def on_save(self, args: Any, state: Any, _control: Any, **_kwargs: Any) -> None:
+        """Mark the checkpoint as whole: a kill during its writing leaves it unmarked."""
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+
+    def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, Any] | None = None, **_kwargs: Any) -> None:
+        """Refuse to go on once the loss is NaN or infinite."""
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            raise KirjoError(
+                f"the training loss became {loss} at step {state.global_step}: lower the learning rate "
+                "(now {:g} at its peak) or use precision=float32".format(_args.learning_rate)
+            )
+
+
+def train(trainer: Any, task: Task) -> dict[str, Any]:
+    """Train from the last whole checkpoint in the work folder, if any; write ``history.jsonl``.
+
+    Returns:
+        Optimizer steps, final loss, and the step that training was resumed from (0: from the start).
+    """
+    resume_from = last_checkpoint(task.work)
+    trainer.add_callback(TaskCallback(task))
+    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    # Timings differ from run to run; they belong to the manifest, not to the curve.
+    curve = [entry for entry in trainer.state.log_history if "train_runtime" not in entry]
+    write_jsonl(task.work / "history.jsonl", curve)
+    losses = [entry["loss"] for entry in curve if "loss" in entry]
+    return {
+        "optimizer_steps": trainer.state.global_step,
+        "final_loss": float(losses[-1]) if losses else None,
+        "resumed_from": int(resume_from.name.split("-")[1]) if resume_from else 0,
+    }
+
+
+def last_checkpoint(work: Path) -> Path | None:
+    """The newest whole checkpoint; half-written ones are removed."""
+    whole = []
+    for folder in (work / CHECKPOINTS).glob("checkpoint-*"):
+        if (folder / _COMPLETE).exists():
+            whole.append(folder)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    return max(whole, key=lambda folder: int(folder.name.split("-")[1]), default=None)

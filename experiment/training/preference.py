@@ -1,0 +1,70 @@
+"""Preference pairs as token ids, and TRL's DPO trainer made to take reference log-probabilities that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from datasets import Dataset
+from trl import DPOConfig, DPOTrainer
+
+from experiment.config import Dpo
+from experiment.stages.pair import Pair
+from experiment.training.chat import encode_prompt, encode_reply
+
+TOKENS = ("prompt_ids", "chosen_ids", "rejected_ids")
+LOGPS = ("ref_chosen_logps", "ref_rejected_logps")
+
+
+def encode_pairs(tokenizer: Any, pairs: Sequence[Pair], max_length: int, max_prompt_length: int) -> list[dict[str, Any]]:
+    """Token ids of each pair: a long prompt keeps its end, a long reply its start.
+
+    Returns:
+        One row a pair with ``prompt_ids``, ``chosen_ids``, ``rejected_ids`` and ``cut`` (whether tokens were left off).
+        The prompt is at most ``max_prompt_length`` tokens, prompt and reply together at most ``max_length``.
+    """
+    rows = []
+    for pair in pairs:
+        prompt = encode_prompt(tokenizer, pair.prompt)
+        kept = prompt[-max_prompt_length:]
+        room = max_length - len(kept)
+        replies = [encode_reply(tokenizer, reply) for reply in (pair.chosen, pair.rejected)]
+        rows.append(
+            {
+                "id": pair.id,
+                "prompt_ids": kept,
+                "chosen_ids": replies[0][:room],
+                "rejected_ids": replies[1][:room],
+                "cut": len(kept) < len(prompt) or any(len(reply) > room for reply in replies),
+            }
+        )
+    return rows
+
+
+class PairTrainer(DPOTrainer):  # type: ignore[misc]
+    """TRL's trainer on tokenised pairs; it computes reference log-probabilities only where the rows lack them.
+
+    TRL 1.16 has no public way in for log-probabilities computed elsewhere: with ``precompute_ref_log_probs`` it always
+    computes its own. The two methods below are where it tokenises and where it computes; nothing else is changed.
+    """
+
+    def _prepare_dataset(self, dataset: Any, *_args: Any, **_kwargs: Any) -> Any:
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
+        if set(LOGPS) <= set(dataset.column_names):
+            return dataset
+        return super()._precompute_ref_logps(dataset, name, batch_size)
+
+
+def make_trainer(
+    model: Any, tokenizer: Any, rows: Dataset, arguments: dict[str, Any], dpo: Dpo | None = None
+) -> PairTrainer:
+    """A trainer over tokenised pairs; without ``dpo`` it only serves to compute reference log-probabilities."""
+    chosen = {"beta": dpo.beta, "loss_type": [dpo.loss], "max_length": dpo.max_length} if dpo else {"max_length": None}
+    return PairTrainer(
+        model=model,
+        args=DPOConfig(**arguments, **chosen, precompute_ref_log_probs=True),
+        train_dataset=rows,
+        processing_class=tokenizer,
+    )

@@ -1,0 +1,118 @@
+"""Checks on the real training rows and the first real batch, before any time is spent on training."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiment.errors import KirjoError
+
+# At the first step of DPO the policy is the reference, so the sigmoid loss is -log(1/2).
+DPO_START = math.log(2)
+
+
+@dataclass
+class Preflight:
+    """What was looked at and found; ``warnings`` are shown with the results."""
+
+    rows: int
+    tokens: int
+    supervised_tokens: int
+    cut_rows: int
+    rows_without_end: int
+    first_loss: float | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def write(self, work: Path) -> None:
+        """Leave the findings in the artifact."""
+        text = json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False)
+        (work / "preflight.json").write_text(text + "\n", encoding="utf-8")
+
+
+def check_sft(rows: Sequence[Mapping[str, Any]], turn_end: int, max_truncated: float) -> Preflight:
+    """Look at every tokenised row: is anything learned, is the end of the turn, and how much was cut.
+
+    Raises:
+        KirjoError: nothing is supervised, the end-of-turn token is in no label, or too many rows are cut.
+    """
+    tokens = sum(len(row["input_ids"]) for row in rows)
+    supervised = sum(sum(label != -100 for label in row["labels"]) for row in rows)
+    without_end = sum(turn_end not in row["labels"] for row in rows)
+    found = Preflight(len(rows), tokens, supervised, sum(bool(row["cut"]) for row in rows), without_end)
+    if supervised == 0:
+        raise KirjoError("preflight: no token is supervised, so nothing would be learned; check the chat template")
+    if without_end == len(rows):
+        raise KirjoError(
+            "preflight: the end-of-turn token is in no label, so the model would never learn to stop; "
+            "check the chat template and max_length"
+        )
+    _refuse_cuts(found, max_truncated)
+    if without_end:
+        found.warnings.append(f"{without_end} of {len(rows)} rows have no end-of-turn token among their labels")
+    empty = sum(all(label == -100 for label in row["labels"]) for row in rows)
+    if empty:
+        found.warnings.append(f"{empty} of {len(rows)} rows have no supervised token left and are passed over")
+    return found
+
+
+def check_pairs(rows: Sequence[Mapping[str, Any]], turn_end: int, max_truncated: float) -> Preflight:
+    """Look at every tokenised pair: was a reply cut away, do the two still differ, does the end of the turn remain.
+
+    Raises:
+        KirjoError: no pair can teach anything, or too many are cut.
+    """
+    replies = [reply for row in rows for reply in (row["chosen_ids"], row["rejected_ids"])]
+    tokens = sum(2 * len(row["prompt_ids"]) + len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in rows)
+    without_end = sum(turn_end not in row["chosen_ids"] for row in rows)
+    found = Preflight(len(rows), tokens, sum(map(len, replies)), sum(bool(row["cut"]) for row in rows), without_end)
+    same = sum(row["chosen_ids"] == row["rejected_ids"] for row in rows)
+    if same == len(rows):
+        raise KirjoError("preflight: chosen and rejected are the same in every pair (after cutting); nothing to learn")
+    _refuse_cuts(found, max_truncated)
+    if same:
+        found.warnings.append(f"{same} of {len(rows)} pairs are the same after cutting and teach nothing")
+    if without_end:
+        found.warnings.append(f"{without_end} of {len(rows)} chosen replies lost their end-of-turn token to cutting")
+    return found
+
+
+def _refuse_cuts(found: Preflight, max_truncated: float) -> None:
+    share = found.cut_rows / found.rows
+    if share > max_truncated:
+        raise KirjoError(
+            f"preflight: {found.cut_rows} of {found.rows} rows ({share:.0%}) are longer than max_length and would be "
+            f"cut; raise max_length, or allow it with preflight.max_truncated={math.ceil(share * 100) / 100}"
+        )
+    if found.cut_rows:
+        found.warnings.append(f"{found.cut_rows} of {found.rows} rows were cut at max_length")
+
+
+def check_first_batch(trainer: Any, found: Preflight, expected: float | None = None, tolerance: float = 0.0) -> None:
+    """Run the first batch that training will see forward, without learning from it.
+
+    Raises:
+        KirjoError: the loss is NaN or infinite, or not what it must be at the start.
+    """
+    batch = next(iter(trainer.get_train_dataloader()))
+    rng = torch.get_rng_state()
+    was_training = trainer.model.training
+    # In training mode TRL would count this batch among its metrics.
+    trainer.model.eval()
+    with torch.no_grad():
+        loss = float(trainer.compute_loss(trainer.model, trainer._prepare_inputs(batch)).mean())
+    trainer.model.train(was_training)
+    torch.set_rng_state(rng)
+    found.first_loss = loss
+    if not math.isfinite(loss):
+        raise KirjoError(f"preflight: the loss of the first batch is {loss}; check the model's weights and precision")
+    if expected is not None and abs(loss - expected) > tolerance:
+        raise KirjoError(
+            f"preflight: the loss of the first batch is {loss:.4f}, expected {expected:.4f}: "
+            "the reference log-probabilities are not those of the checkpoint that training starts from"
+        )

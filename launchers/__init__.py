@@ -1,0 +1,1 @@
+"""What carries a plan out: on this machine, or on a cluster."""
