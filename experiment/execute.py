@@ -124,4 +124,3 @@ def _count_attempt(work: Path) -> int:
     except OSError as error:
         raise StoreError(reason_of(error, work)) from None
     return before + 1
-

@@ -90,7 +90,8 @@ class Run:
     @property
     def id(self) -> str:
         """A file name for the run, the same for the same work."""
-        return f"{re.sub(r'[^A-Za-z0-9.-]+', '_', self.name)}-{digest(dict(self.steps), length=8)}"
+        short = re.sub(r"[^A-Za-z0-9.-]+", "_", self.name.split(",")[0])[:80]
+        return f"{short}-{digest(dict(self.steps), length=12)}"
 
     def targets(self) -> list[str]:
         """The keys of the steps that the run exists for."""

@@ -83,7 +83,9 @@ def _expand_one(overrides: list[str]) -> list[Point]:
     points = []
     for grid in config.sweep.grids:
         # What the user names on the command line wins over the grid's own axis.
-        axes = [[f"{key}={value}" for value in str(values).split(",")] for key, values in grid.items() if key not in asked]
+        axes = [
+            [f"{key}={value}" for value in str(values).split(",")] for key, values in grid.items() if key not in asked
+        ]
         for choice in itertools.product(*axes):
             points += _expand_one([*choice, *base])
     return points
@@ -91,7 +93,9 @@ def _expand_one(overrides: list[str]) -> list[Point]:
 
 def _compose(overrides: list[str]) -> Config:
     try:
-        composed = OmegaConf.to_container(compose("config", overrides=[*_search_path, *quote_numbers(overrides)]), resolve=True)
+        composed = OmegaConf.to_container(
+            compose("config", overrides=[*_search_path, *quote_numbers(overrides)]), resolve=True
+        )
     except OmegaConfBaseException as error:
         raise KirjoError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from None
     if not isinstance(composed, dict):

@@ -46,7 +46,9 @@ class LocalSweep:
         self.workers: list[Worker] = []
         self.observer = Observer()
         self.started = time.monotonic()
-        self.done: set[str] = {key for key, step in plan.steps.items() if store.is_complete(step.stage, step.fingerprint)}
+        self.done: set[str] = {
+            key for key, step in plan.steps.items() if store.is_complete(step.stage, step.fingerprint)
+        }
         self._drop_damaged_results()
         self.there = len(self.done)
         self.needed = plan.needed({key: key in self.done for key in plan.steps})
@@ -156,9 +158,7 @@ class LocalSweep:
             self.failed[key] = f"its inputs {', '.join(damaged)} are damaged again and again; check the disk"
             return
         self.done -= set(damaged)
-        complete = {
-            other: other in self.done or other in self.failed for other in self.plan.steps
-        }
+        complete = {other: other in self.done or other in self.failed for other in self.plan.steps}
         for other in damaged:
             complete[other] = False
         self.needed |= self.plan.needed({**complete, **dict.fromkeys(self.pending(), False)})

@@ -35,7 +35,9 @@ class Worker:
         """Start a process that waits for steps."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, str(store), os.getpid()), name="kirjo worker", daemon=True)
+        process = context.Process(
+            target=serve, args=(theirs, str(store), os.getpid()), name="kirjo worker", daemon=True
+        )
         process.start()
         theirs.close()
         return cls(process, ours)

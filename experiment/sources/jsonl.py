@@ -33,7 +33,9 @@ def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
+        raise DataError(
+            f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from None
     except json.JSONDecodeError as error:
         raise DataError(f"{path}, line {number}: not JSON: {error.msg} at column {error.colno}") from None
     if not isinstance(row, dict):

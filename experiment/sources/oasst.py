@@ -84,7 +84,9 @@ def _node(where: str, row: dict[str, object], language: str) -> Node:
     parent = row.get("parent_id")
     if not isinstance(text, str) or not text.strip():
         languages = sorted(name.removeprefix("text_") for name in row if name.startswith("text_"))
-        raise DataError(f"{where}: no text in column '{column}'; languages in this row: {', '.join(languages) or 'none'}")
+        raise DataError(
+            f"{where}: no text in column '{column}'; languages in this row: {', '.join(languages) or 'none'}"
+        )
     if role not in ("prompter", "assistant") or not isinstance(row.get("message_id"), str):
         raise DataError(f"{where}: expected message_id and a role of prompter or assistant; got role {role!r}")
     if not (rank is None or isinstance(rank, int)) or not (parent is None or isinstance(parent, str)):

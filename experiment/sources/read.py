@@ -161,7 +161,9 @@ def _prompt(where: str, row: dict[str, Any]) -> BenchmarkPrompt:
     if not isinstance(row.get("key"), int):
         raise DataError(f"{where}: expected a whole number as key, got {row.get('key')!r}")
     if not ids or len(ids) != len(kwargs):
-        raise DataError(f"{where}: expected at least one instruction, each with its kwargs; got {len(ids)} and {len(kwargs)}")
+        raise DataError(
+            f"{where}: expected at least one instruction, each with its kwargs; got {len(ids)} and {len(kwargs)}"
+        )
     # The hub's copy of IFEval fills every kwarg that an instruction does not use with null.
     used = tuple({name: value for name, value in (given or {}).items() if value is not None} for given in kwargs)
     return BenchmarkPrompt(row["key"], row["prompt"], tuple(ids), used)

@@ -39,7 +39,9 @@ def run(task: Task) -> dict[str, Any]:
     }
 
 
-def _answer_all(task: Task, prompts: Sequence[BenchmarkPrompt], model: Any, tokenizer: Any) -> dict[int, dict[str, Any]]:
+def _answer_all(
+    task: Task, prompts: Sequence[BenchmarkPrompt], model: Any, tokenizer: Any
+) -> dict[int, dict[str, Any]]:
     encoded = {prompt.key: encode_prompt(tokenizer, [Message("user", prompt.prompt)]) for prompt in prompts}
     # Longest first: a batch that does not fit in memory shows at once, and batches hold little padding.
     ordered = sorted(prompts, key=lambda prompt: (-len(encoded[prompt.key]), prompt.key))
@@ -80,7 +82,9 @@ def _answer(
         finished = end in tokens
         kept = tokens[: tokens.index(end)] if finished else tokens
         text = tokenizer.decode(kept, skip_special_tokens=True)
-        rows.append({"key": prompt.key, "prompt": prompt.prompt, "response": text, "tokens": len(kept), "finished": finished})
+        rows.append(
+            {"key": prompt.key, "prompt": prompt.prompt, "response": text, "tokens": len(kept), "finished": finished}
+        )
     return rows
 
 

@@ -32,7 +32,9 @@ def run(task: Task) -> dict[str, Any]:
         )
     found = check_pairs(usable, tokenizer.eos_token_id, task.how("preflight").get("max_truncated", 1.0))
     # Pairs of like length together: less padding, and each row's log-probability does not depend on its neighbours.
-    usable.sort(key=lambda row: (-len(row["prompt_ids"]) - max(len(row["chosen_ids"]), len(row["rejected_ids"])), row["id"]))
+    usable.sort(
+        key=lambda row: (-len(row["prompt_ids"]) - max(len(row["chosen_ids"]), len(row["rejected_ids"])), row["id"])
+    )
     columns = ("id", *TOKENS)
     arguments = {
         "output_dir": str(task.work / "checkpoints"),

@@ -6,9 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from experiment import metrics, scorers
+from experiment.results import RESPONSES, VERDICTS
 from experiment.sources.jsonl import read_jsonl, write_jsonl
 from experiment.sources.read import read_prompts
-from experiment.results import RESPONSES, VERDICTS
 from experiment.task import Task
 
 

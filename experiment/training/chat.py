@@ -57,7 +57,9 @@ def encode_conversation(tokenizer: Any, messages: Sequence[Message], loss_on: st
 
 def encode_prompt(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     """Token ids of a prompt up to where the assistant starts to speak."""
-    encoded = tokenizer.apply_chat_template(turns(messages), tokenize=True, return_dict=True, add_generation_prompt=True)
+    encoded = tokenizer.apply_chat_template(
+        turns(messages), tokenize=True, return_dict=True, add_generation_prompt=True
+    )
     return list(encoded["input_ids"])
 
 

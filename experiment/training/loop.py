@@ -45,7 +45,8 @@ def trainer_arguments(task: Task, training: Training, world_size: int = 1) -> di
         "save_steps": training.checkpoint_every,
         # Two, so that one is whole while the other is being written.
         "save_total_limit": 2,
-        "logging_steps": 10,
+        "logging_steps": 5,
+        "logging_first_step": True,
         "logging_nan_inf_filter": False,
         "report_to": [],
         "disable_tqdm": True,

@@ -33,4 +33,6 @@ def refuse_leaking_packs(model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     gap = float((packed - alone).abs().max())
     # Float noise between two shapes of the same product is far below this; a leak is far above.
     if gap > 1e-2 * float(alone.abs().max()):
-        raise KirjoError(f"{type(model).__name__} lets packed samples attend to each other (logits differ by {gap:.2g}); {advice}")
+        raise KirjoError(
+            f"{type(model).__name__} lets packed samples attend to each other (logits differ by {gap:.2g}); {advice}"
+        )

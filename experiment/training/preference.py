@@ -16,7 +16,9 @@ TOKENS = ("prompt_ids", "chosen_ids", "rejected_ids")
 LOGPS = ("ref_chosen_logps", "ref_rejected_logps")
 
 
-def encode_pairs(tokenizer: Any, pairs: Sequence[Pair], max_length: int, max_prompt_length: int) -> list[dict[str, Any]]:
+def encode_pairs(
+    tokenizer: Any, pairs: Sequence[Pair], max_length: int, max_prompt_length: int
+) -> list[dict[str, Any]]:
     """Token ids of each pair: a long prompt keeps its end, a long reply its start.
 
     Returns:

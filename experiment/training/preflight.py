@@ -90,7 +90,7 @@ def _refuse_cuts(found: Preflight, max_truncated: float) -> None:
             f"cut; raise max_length, or allow it with preflight.max_truncated={math.ceil(share * 100) / 100}"
         )
     if found.cut_rows:
-        found.warnings.append(f"{found.cut_rows} of {found.rows} rows were cut at max_length")
+        found.warnings.append(f"{found.cut_rows} of {found.rows} rows are longer than allowed and were cut")
 
 
 def check_first_batch(trainer: Any, found: Preflight, expected: float | None = None, tolerance: float = 0.0) -> None:

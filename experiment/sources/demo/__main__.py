@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from experiment.errors import KirjoError
 from experiment.sources.demo import conversations, prompts, reply_groups, texts
 
+_KINDS = ("texts", "conversations", "reply_groups", "prompts")
+
 
 def _samples(kind: str, language: str, rows: int, seed: int) -> Iterator[str]:
     if kind == "texts":
@@ -29,9 +31,7 @@ def main() -> int:
     """Prints the samples asked for on the command line."""
     parser = argparse.ArgumentParser(prog="python -m experiment.sources.demo", description="Samples of the demo data.")
     parser.add_argument("--language", default="fi")
-    parser.add_argument(
-        "--kind", default="conversations", choices=("texts", "conversations", "reply_groups", "prompts")
-    )
+    parser.add_argument("--kind", default="conversations", choices=_KINDS)
     parser.add_argument("--rows", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()

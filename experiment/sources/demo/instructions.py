@@ -44,19 +44,20 @@ _PART: dict[str, str] = {
 IDS: tuple[str, ...] = tuple(_PART)
 
 # A quotation mark before the first asterisk would hide the first bullet from the checker; an answer with few
-# words has no room for more.
+# words has no room for more, and in lower case its language is hard to tell.
 _APART: frozenset[frozenset[str]] = frozenset(
     frozenset(pair)
     for pair in (
         (BULLETS, QUOTATION),
-        *((WORDS, other) for other in (NO_COMMA, END, POSTSCRIPT, TITLE, KEYWORDS, FORBIDDEN, PLACEHOLDERS)),
+        *((WORDS, other) for other in (NO_COMMA, LOWERCASE, END, POSTSCRIPT, TITLE)),
+        *((WORDS, other) for other in (KEYWORDS, FORBIDDEN, PLACEHOLDERS)),
     )
 )
 
 # Lower case has the share that it has in the paper, 64 of 783; JSON and word counts get more turns as
 # first instruction because they seldom can be the second.
-_TURNS: dict[str, int] = {LOWERCASE: 15, JSON: 15, WORDS: 14, FORBIDDEN: 14, NO_COMMA: 12}
-_BAG: tuple[str, ...] = tuple(id_ for id_ in IDS for _ in range(_TURNS.get(id_, 10)))
+_TURNS: dict[str, int] = {LOWERCASE: 4, JSON: 5, WORDS: 5, FORBIDDEN: 4}
+_BAG: tuple[str, ...] = tuple(id_ for id_ in IDS for _ in range(_TURNS.get(id_, 3)))
 
 ENDINGS: dict[Language, tuple[str, ...]] = {
     "en": ("That is all for today.", "I hope this helps you.", "Ask me more if you like."),
@@ -84,7 +85,7 @@ _WORDINGS: dict[str, dict[Language, tuple[str, ...]]] = {
         ),
         "fi": (
             *("Käytä vain pieniä kirjaimia.", "Kirjoita kaikki pienillä kirjaimilla."),
-            "Koko vastauksen on oltava pienillä kirjaimilla.",
+            "Koko vastaus on kirjoitettava pienillä kirjaimilla.",
         ),
     },
     END: {
@@ -111,7 +112,7 @@ _WORDINGS: dict[str, dict[Language, tuple[str, ...]]] = {
         "en": (
             "Use the {noun} {quoted}.",
             "Your answer must contain the {noun} {quoted}.",
-            "Include the {noun} {quoted}.",
+            "Mention the {noun} {quoted}.",
         ),
         "fi": ("Käytä {part} {quoted}.", "Vastauksessa on oltava {noun} {quoted}.", "Ota mukaan {noun} {quoted}."),
     },

@@ -182,7 +182,7 @@ funny hauska hauskan hauskaa
 
 LOOKS: tuple[str, ...] = (
     *("old", "new", "small", "big", "beautiful", "red", "blue", "green", "black", "white"),
-    *("yellow", "brown", "grey", "good", "strong", "heavy", "light", "expensive", "cheap", "clean"),
+    *("yellow", "brown", "grey", "good", "heavy", "light", "expensive", "cheap", "clean"),
 )
 
 TOWNS: tuple[Town, ...] = tuple(

@@ -29,39 +29,52 @@ from experiment.sources.demo.lexicon import (
 
 HELD_OUT_EVERY = 6
 
-# A sentence and two words that it contains, for keyword instructions and postscripts.
+# A sentence and two words that it contains, for keyword instructions and postscripts. None has an adjective that
+# an instruction may forbid.
+_EXTRAS_EN = """
+In summer the sun shines all day. | sun | summer
+In winter there is a lot of snow. | snow | winter
+The neighbours are very good friends. | neighbours | friends
+The evening tea is warm and sweet. | tea | evening
+In the morning there is hot porridge. | porridge | morning
+On Sundays the choir sings a long song. | choir | Sundays
+The girl reads a thick newspaper every night. | girl | newspaper
+The boys come to visit on Fridays. | boys | Fridays
+The coffee in the kitchen is always fresh. | coffee | kitchen
+The stone bridge is near the river. | bridge | river
+The moon shines above the lake. | moon | lake
+The mother gives everyone a piece of cake. | cake | mother
+The long train always arrives on time. | train | time
+The cold wind blows hard in autumn. | wind | autumn
+The first birds return in spring. | birds | spring
+"""
+_EXTRAS_FI = """
+Kesällä aurinko paistaa koko päivän. | aurinko | kesällä
+Talvella on hyvin paljon lunta. | lunta | talvella
+Naapurit ovat hyvin hyviä ystäviä. | naapurit | ystäviä
+Illalla tee on lämmintä ja makeaa. | makeaa | illalla
+Aamulla on kuumaa puuroa. | puuroa | aamulla
+Sunnuntaisin kuoro laulaa pitkän laulun. | kuoro | sunnuntaisin
+Tyttö lukee paksua lehteä joka ilta. | tyttö | lehteä
+Pojat tulevat käymään perjantaisin. | pojat | perjantaisin
+Keittiössä on aina tuoretta kahvia. | kahvia | keittiössä
+Kivinen silta on lähellä jokea. | silta | jokea
+Kuu paistaa tyynen järven yllä. | kuu | järven
+Äiti antaa kaikille palan kakkua. | kakkua | äiti
+Pitkä juna saapuu aina ajoissa. | juna | ajoissa
+Syksyllä kylmä tuuli puhaltaa kovaa. | tuuli | syksyllä
+Ensimmäiset linnut palaavat keväällä. | linnut | keväällä
+"""
+
+
+def _keyed(line: str) -> tuple[str, str, str]:
+    whole, first, second = line.split(" | ")
+    return whole, first, second
+
+
 EXTRAS: tuple[dict[Language, tuple[str, str, str]], ...] = tuple(
-    {"en": (en, en1, en2), "fi": (fi, fi1, fi2)}
-    for en, en1, en2, fi, fi1, fi2 in (
-        ("In summer the sun shines all day.", "sun", "summer")
-        + ("Kesällä aurinko paistaa koko päivän.", "aurinko", "kesällä"),
-        ("In winter there is a lot of snow.", "snow", "winter")
-        + ("Talvella on hyvin paljon lunta.", "lunta", "talvella"),
-        ("The neighbours are very good friends.", "neighbours", "friends")
-        + ("Naapurit ovat hyvin hyviä ystäviä.", "naapurit", "ystäviä"),
-        ("The evening tea is warm and sweet.", "tea", "evening")
-        + ("Illalla tee on lämmintä ja makeaa.", "makeaa", "illalla"),
-        ("In the morning there is hot porridge.", "porridge", "morning")
-        + ("Aamulla on kuumaa puuroa.", "puuroa", "aamulla"),
-        ("On Sundays the choir sings an old song.", "choir", "Sundays")
-        + ("Sunnuntaisin kuoro laulaa vanhan laulun.", "kuoro", "sunnuntaisin"),
-        ("The girl reads a thick newspaper every night.", "girl", "newspaper")
-        + ("Tyttö lukee paksua lehteä joka ilta.", "tyttö", "lehteä"),
-        ("The boys come to visit on Fridays.", "boys", "Fridays")
-        + ("Pojat tulevat käymään perjantaisin.", "pojat", "perjantaisin"),
-        ("The coffee in the kitchen is always fresh.", "coffee", "kitchen")
-        + ("Keittiössä on aina tuoretta kahvia.", "kahvia", "keittiössä"),
-        ("The old bridge is near the river.", "bridge", "river") + ("Vanha silta on lähellä jokea.", "silta", "jokea"),
-        ("The moon shines above the lake.", "moon", "lake") + ("Kuu paistaa tyynen järven yllä.", "kuu", "järven"),
-        ("The mother gives everyone a piece of cake.", "cake", "mother")
-        + ("Äiti antaa kaikille palan kakkua.", "kakkua", "äiti"),
-        ("The long train always arrives on time.", "train", "time")
-        + ("Pitkä juna saapuu aina ajoissa.", "juna", "ajoissa"),
-        ("The cold wind is strong in autumn.", "wind", "autumn")
-        + ("Syksyllä kylmä tuuli on voimakas.", "tuuli", "syksyllä"),
-        ("The first birds return in spring.", "birds", "spring")
-        + ("Ensimmäiset linnut palaavat keväällä.", "linnut", "keväällä"),
-    )
+    {"en": _keyed(en), "fi": _keyed(fi)}
+    for en, fi in zip(_EXTRAS_EN.strip().splitlines(), _EXTRAS_FI.strip().splitlines(), strict=True)
 )
 
 

@@ -33,7 +33,7 @@ from experiment.sources.demo.instructions import (
     ending,
     request,
 )
-from experiment.sources.demo.lexicon import Language
+from experiment.sources.demo.lexicon import ANIMALS, Language
 from experiment.sources.demo.questions import ANSWERS, FOLLOWING, OPENING, again, follow_up, question
 from experiment.sources.demo.sentences import EXTRAS, Topic, sentence
 from experiment.sources.records import Message
@@ -174,7 +174,15 @@ def _title(topic: Topic, language: Language) -> str:
 
 
 def _json(turn: Turn, language: Language) -> str:
-    topic = turn.topic
+    topic, english = turn.topic, language == "en"
     names = {"en": ("name", "profession", "town"), "fi": ("nimi", "ammatti", "kaupunki")}[language]
-    job = topic.job.en if language == "en" else topic.job.fi
-    return json.dumps(dict(zip(names, (topic.who.name, job, topic.where.en), strict=True)), ensure_ascii=False)
+    fields = dict(zip(names, (topic.who.name, topic.job.en if english else topic.job.fi, topic.where.en), strict=True))
+    asked = {
+        "pet": ("animal", "eläin", ANIMALS[topic.who.pet]),
+        "trip": ("thing", "tavara", topic.bought[1]),
+        "tools": ("tool", "väline", topic.tools[0]),
+    }
+    if turn.ask in asked:
+        name_en, name_fi, word = asked[turn.ask]
+        fields[name_en if english else name_fi] = word.en if english else word.fi
+    return json.dumps(fields, ensure_ascii=False)

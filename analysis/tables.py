@@ -1,0 +1,186 @@
+"""Table 1, Table 2 and the beta grid: what was measured beside what was published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from analysis import published
+from analysis.published import PublishedRow
+from experiment.errors import KirjoError
+from experiment.metrics import Count
+from experiment.results import RunResult
+
+METRIC = "instruction_strict"
+MIXES = (0, 10, 20, 40, 60, 80, 100)
+METHODS = ("sft", "sft_masked", "sft_neftune", "dpo_en", "dpo_fi", "dpo_both")
+BETAS = (0.01, 0.05, 0.1)
+LABELS = {"sft": "baseline (sft)"}
+
+# What tells the experiments of a store apart: a table holds one of each.
+EXPERIMENT_AXES = ("model", "data_mix", "benchmark")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings and cells ready to be rendered; every row has as many cells as there are headings."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a table's rows are: how a run falls into one, and the overrides that make it."""
+
+    title: str
+    first_heading: str
+    keys: Sequence[Any]
+    key_of: Callable[[RunResult], Any]
+    label: Callable[[Any, str], str]  # (row's key, language pair such as en-fi)
+    overrides: Callable[[Any], str]
+    published: Mapping[Any, PublishedRow]
+
+
+def layouts() -> dict[str, Layout]:
+    """The tables by name."""
+    return {
+        "table1": Layout(
+            "Table 1: SFT data mixes",
+            "data mix",
+            MIXES,
+            lambda run: run.axes["mix"] if run.axes["method"] == "sft" else None,
+            lambda mix, pair: f"{pair}-{mix}pct",
+            lambda mix: f"mix={mix}",
+            published.rows("table1"),
+        ),
+        "table2": Layout(
+            "Table 2: post-training methods",
+            "model",
+            METHODS,
+            lambda run: run.axes["method"] if run.axes["mix"] == 100 and run.axes["beta"] in (None, 0.05) else None,
+            lambda method, _pair: LABELS.get(method, method),
+            lambda method: f"method={method}",
+            published.rows("table2"),
+        ),
+        "betas": Layout(
+            "Beta grid: DPO on both languages",
+            "beta",
+            BETAS,
+            lambda run: run.axes["beta"] if run.axes["mix"] == 100 and run.axes["method"] == "dpo_both" else None,
+            lambda beta, _pair: f"{beta:g}",
+            lambda beta: f"method=dpo_both dpo.beta={beta:g}",
+            {0.05: published.rows("table2")["dpo_both"]},
+        ),
+    }
+
+
+def make_tables(name: str, results: Sequence[RunResult], where: Mapping[str, str], store: str) -> list[Table]:
+    """The named table, once for each experiment (model, data mix, benchmark) that the store holds runs of.
+
+    Raises:
+        KirjoError: no run fits ``where``, or several different runs claim one row.
+    """
+    layout = layouts()[name]
+    fitting = [run for run in results if all(_axis(run, key) == value for key, value in where.items())]
+    if where and not fitting:
+        raise KirjoError(f"no run in {store} has {', '.join(f'{k}={v}' for k, v in where.items())}; {_valid(results)}")
+    groups: dict[tuple[str, ...], list[RunResult]] = {}
+    for run in fitting:
+        if layout.key_of(run) is not None:
+            groups.setdefault(tuple(str(run.axes[axis]) for axis in EXPERIMENT_AXES), []).append(run)
+    if not groups:
+        groups = {("demo", "demo", "demo"): []}
+    return [_table(layout, experiment, runs, store) for experiment, runs in sorted(groups.items())]
+
+
+def _table(layout: Layout, experiment: tuple[str, ...], runs: Sequence[RunResult], store: str) -> Table:
+    source, target = _languages(runs)
+    pair = f"{source}-{target}"
+    by_key: dict[Any, RunResult] = {}
+    for run in runs:
+        key = layout.key_of(run)
+        if key in by_key and by_key[key].steps != run.steps:
+            raise KirjoError(
+                f"{layout.label(key, pair)}: both {by_key[key].name} and {run.name} would stand in this row; "
+                "choose with --where, for example --where seed=42"
+            )
+        by_key[key] = run
+    command = "python -m experiment " + " ".join(
+        f"{axis}={value}" for axis, value in zip(EXPERIMENT_AXES, experiment, strict=True)
+    )
+    keys = [*layout.keys, *sorted(set(by_key) - set(layout.keys), key=str)]
+    rows, missing = [], []
+    for key in keys:
+        found = by_key.get(key)
+        row = layout.published.get(key)
+        cells = [layout.label(key, pair)]
+        for language, name in ((source, "en"), (target, "fi")):
+            cells += [_published(row, name), _measured(found, language, METRIC)]
+        cells += [row.response_language if row else "-", _measured(found, target, "response_language")]
+        rows.append(tuple(cells))
+        if found is None or not found.scores:
+            # A run that exists but is not complete is made whole by the very overrides that began it.
+            rest = " ".join(found.overrides) if found else layout.overrides(key)
+            missing.append(
+                f"{layout.label(key, pair)}: {command if not found else 'python -m experiment'} {rest} store={store}"
+            )
+    headings = (
+        layout.first_heading,
+        *(f"{language.upper()} {kind}" for language in (source, target) for kind in ("published", "measured")),
+        "language published",
+        "language measured",
+    )
+    return Table(
+        f"{layout.title} ({', '.join(experiment)})", headings, tuple(rows), _notes(experiment, target, missing)
+    )
+
+
+def _notes(experiment: tuple[str, ...], target: str, missing: Sequence[str]) -> tuple[str, ...]:
+    notes = [
+        f"Published: {published.source()}; k (percent) of 783 instructions, instruction-level strict accuracy.",
+        f"Measured: k/n (percent), the same metric; language: share of answers to the '{target}' prompts in '{target}'.",
+        "Percentages are cut to two decimals, as in the paper, not rounded.",
+    ]
+    if experiment[2] != "ifeval":
+        notes.append(
+            f"The benchmark '{experiment[2]}' is not IFEval and the model is not Poro 34B: "
+            "compare the course of a column, not its level, with the published one."
+        )
+    if missing:
+        notes.append("Missing cells; each is filled by its command:")
+        notes += [f"  {line}" for line in missing]
+    return tuple(notes)
+
+
+def _measured(run: RunResult | None, language: str, metric: str) -> str:
+    count = run.scores.get(language, {}).get(metric) if run else None
+    return f"{count.correct}/{count.total} ({count.truncated})" if count else "missing"
+
+
+def _published(row: PublishedRow | None, name: str) -> str:
+    if row is None:
+        return "-"
+    count: Count = getattr(row, name)
+    return f"{count.correct} ({count.truncated})"
+
+
+def _languages(runs: Sequence[RunResult]) -> tuple[str, str]:
+    for run in runs:
+        return str(run.axes["source_language"]), str(run.axes["target_language"])
+    return "en", "fi"
+
+
+def _axis(run: RunResult, key: str) -> str | None:
+    value = run.axes.get(key)
+    return None if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _valid(results: Sequence[RunResult]) -> str:
+    axes = sorted({axis for run in results for axis in run.axes})
+    held = {axis: sorted({value for run in results if (value := _axis(run, axis)) is not None}) for axis in axes}
+    listed = "; ".join(f"{axis}: {', '.join(values)}" for axis, values in held.items() if values)
+    return f"its runs have {listed}" if listed else "it holds no runs yet"

@@ -1,0 +1,26 @@
+"""Overrides that make the demo small enough for a test: seconds, not minutes; the code path is the same."""
+
+TINY = (
+    "pretrain.texts.en.rows=60",
+    "pretrain.texts.fi.rows=60",
+    "pretrain.architecture.hidden_size=32",
+    "pretrain.architecture.n_layer=1",
+    "pretrain.architecture.n_head=2",
+    "pretrain.architecture.vocab_size=400",
+    "pretrain.global_batch=8",
+    "pretrain.micro_batch=8",
+    "sft.epochs=2",
+    "sft.global_batch=8",
+    "sft.micro_batch=8",
+    "dpo.epochs=1",
+    "dpo.global_batch=4",
+    "dpo.micro_batch=4",
+    "data_mix.sft.en.rows=24",
+    "data_mix.sft.fi.rows=20",
+    "data_mix.preference.en.rows=12",
+    "data_mix.preference.fi.rows=10",
+    "benchmark.prompts.en.rows=8",
+    "benchmark.prompts.fi.rows=8",
+    "benchmark.max_new_tokens=16",
+    "preflight.max_truncated=1.0",
+)
