@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ LABELS = {"sft": "baseline (sft)"}
 
 # What tells the experiments of a store apart: a table holds one of each.
 EXPERIMENT_AXES = ("model", "data_mix", "benchmark")
+
+# What tells the rows of a table apart, as overrides.
+ROW_AXES = ("mix", "method", "dpo_beta", "dpo.beta", "experiment")
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Layout:
     keys: Sequence[Any]
     key_of: Callable[[RunResult], Any]
     label: Callable[[Any, str], str]  # (row's key, language pair such as en-fi)
-    overrides: Callable[[Any], str]
+    overrides: Callable[[Any], Sequence[str]]
     published: Mapping[Any, PublishedRow]
 
 
@@ -54,7 +58,7 @@ def layouts() -> dict[str, Layout]:
             MIXES,
             lambda run: run.axes["mix"] if run.axes["method"] == "sft" else None,
             lambda mix, pair: f"{pair}-{mix}pct",
-            lambda mix: f"mix={mix}",
+            lambda mix: [f"mix={mix}"],
             published.rows("table1"),
         ),
         "table2": Layout(
@@ -63,7 +67,7 @@ def layouts() -> dict[str, Layout]:
             METHODS,
             lambda run: run.axes["method"] if run.axes["mix"] == 100 and run.axes["beta"] in (None, 0.05) else None,
             lambda method, _pair: LABELS.get(method, method),
-            lambda method: f"method={method}",
+            lambda method: [f"method={method}"],
             published.rows("table2"),
         ),
         "betas": Layout(
@@ -72,7 +76,7 @@ def layouts() -> dict[str, Layout]:
             BETAS,
             lambda run: run.axes["beta"] if run.axes["mix"] == 100 and run.axes["method"] == "dpo_both" else None,
             lambda beta, _pair: f"{beta:g}",
-            lambda beta: f"method=dpo_both dpo.beta={beta:g}",
+            lambda beta: ["method=dpo_both", f"dpo.beta={beta:g}"],
             {0.05: published.rows("table2")["dpo_both"]},
         ),
     }
@@ -109,9 +113,7 @@ def _table(layout: Layout, experiment: tuple[str, ...], runs: Sequence[RunResult
                 "choose with --where, for example --where seed=42"
             )
         by_key[key] = run
-    command = "python -m experiment " + " ".join(
-        f"{axis}={value}" for axis, value in zip(EXPERIMENT_AXES, experiment, strict=True)
-    )
+    chosen = [f"{axis}={value}" for axis, value in zip(EXPERIMENT_AXES, experiment, strict=True)]
     keys = [*layout.keys, *sorted(set(by_key) - set(layout.keys), key=str)]
     rows, missing = [], []
     for key in keys:
@@ -122,12 +124,11 @@ def _table(layout: Layout, experiment: tuple[str, ...], runs: Sequence[RunResult
             cells += [_published(row, name), _measured(found, language, METRIC)]
         cells += [row.response_language if row else "-", _measured(found, target, "response_language")]
         rows.append(tuple(cells))
-        if found is None or not found.scores:
-            # A run that exists but is not complete is made whole by the very overrides that began it.
-            rest = " ".join(found.overrides) if found else layout.overrides(key)
-            missing.append(
-                f"{layout.label(key, pair)}: {command if not found else 'python -m experiment'} {rest} store={store}"
-            )
+        # A run that exists but is not complete is made whole by the very overrides that began it.
+        if found is None:
+            missing.append((cells[0], _command([*chosen, *_shared(runs), *layout.overrides(key)], store)))
+        elif any(_is_missing(found, language) for language in (source, target)):
+            missing.append((cells[0], _command(found.overrides, store)))
     headings = (
         layout.first_heading,
         *(f"{language.upper()} {kind}" for language in (source, target) for kind in ("published", "measured")),
@@ -135,14 +136,17 @@ def _table(layout: Layout, experiment: tuple[str, ...], runs: Sequence[RunResult
         "language measured",
     )
     return Table(
-        f"{layout.title} ({', '.join(experiment)})", headings, tuple(rows), _notes(experiment, target, missing)
+        f"{layout.title} ({', '.join(experiment)})",
+        headings,
+        tuple(rows),
+        _notes(experiment, target, [f"{label}: {command}" for label, command in missing]),
     )
 
 
 def _notes(experiment: tuple[str, ...], target: str, missing: Sequence[str]) -> tuple[str, ...]:
     notes = [
         f"Published: {published.source()}; k (percent) of 783 instructions, instruction-level strict accuracy.",
-        f"Measured: k/n (percent), the same metric; language: share of answers to the '{target}' prompts in '{target}'.",
+        f"Measured: k/n (percent), the same metric; language: answers to the '{target}' prompts that are in '{target}'.",
         "Percentages are cut to two decimals, as in the paper, not rounded.",
     ]
     if experiment[2] != "ifeval":
@@ -157,8 +161,27 @@ def _notes(experiment: tuple[str, ...], target: str, missing: Sequence[str]) -> 
 
 
 def _measured(run: RunResult | None, language: str, metric: str) -> str:
-    count = run.scores.get(language, {}).get(metric) if run else None
-    return f"{count.correct}/{count.total} ({count.truncated})" if count else "missing"
+    if run and language in run.scores:
+        count = run.scores[language][metric]
+        return f"{count.correct}/{count.total} ({count.truncated})"
+    return "missing" if run is None or _is_missing(run, language) else "-"
+
+
+def _is_missing(run: RunResult, language: str) -> bool:
+    """Whether the run was to be scored in the language and is not (yet)."""
+    return f"score.{language}" in run.steps and language not in run.scores
+
+
+def _command(overrides: Sequence[str], store: str) -> str:
+    return shlex.join(["python", "-m", "experiment", *overrides, f"store={store}"])
+
+
+def _shared(runs: Sequence[RunResult]) -> list[str]:
+    """What all runs of a table were asked for besides their place in it (``data_mix.path=FILE``): its gaps need it."""
+    if not runs:
+        return []
+    kept = [item for item in runs[0].overrides if all(item in run.overrides for run in runs)]
+    return [item for item in kept if item.split("=", 1)[0].lstrip("+") not in (*EXPERIMENT_AXES, *ROW_AXES)]
 
 
 def _published(row: PublishedRow | None, name: str) -> str:

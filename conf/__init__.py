@@ -1,0 +1,1 @@
+"""The config tree: a folder is a config group, a file one of its choices."""

@@ -12,8 +12,8 @@ from experiment.plan import Run, Step, make_step
 from experiment.sources.source import Source, folder_digest
 
 # Overrides that say where or how, or that the rest of a run's name already tells.
-_NOT_IN_NAME = ("mix", "method", "dpo_beta", "dpo.beta", "data_mix", "model", "store", "plan", "experiment")
-_NOT_IN_NAME_GROUPS = ("launcher", "tracking", "hydra")
+_NOT_IN_NAME = ("mix", "method", "dpo_beta", "dpo.beta", "data_mix", "model", "store", "plan")
+_NOT_IN_NAME_GROUPS = ("launcher", "tracking", "hydra", "sweep")
 
 
 def compile_run(config: Config, overrides: Sequence[str] = ()) -> tuple[Run, list[Step]]:
@@ -52,7 +52,7 @@ class _Chain:
     def how(self, stage: str, section: Any = None, sources: dict[str, Source] | None = None) -> dict[str, Any]:
         """What a step needs to run beyond its settings."""
         config = self.config
-        found: dict[str, Any] = {"preflight": execution(config.preflight)} if stage in _TRAINING else {}
+        found: dict[str, Any] = {"preflight": execution(config.preflight)} if stage in _CHECKED else {}
         if section is not None:
             found["training" if stage in _TRAINING else stage] = execution(section)
         if sources:
@@ -241,6 +241,7 @@ class _Chain:
 
 
 _TRAINING = ("pretrain", "sft", "dpo")
+_CHECKED = (*_TRAINING, "reference")  # stages that look at the rows before they use them
 
 
 def run_name(config: Config, overrides: Sequence[str]) -> str:

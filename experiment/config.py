@@ -18,6 +18,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     ConfigDict,
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -64,6 +65,8 @@ def _positive_beta(value: float) -> float:
 Percent = Annotated[int | float, BeforeValidator(_percent)]
 PlanMode = Annotated[Literal[True, False, "json"], BeforeValidator(_plan_mode)]
 Beta = Annotated[float, AfterValidator(_positive_beta)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True, kw_only=True, config=DOOR)
@@ -73,13 +76,13 @@ class Training:
     global_batch: PositiveInt
     learning_rate: PositiveFloat
     schedule: Literal["cosine", "linear", "constant"]
-    warmup_ratio: NonNegativeFloat
+    warmup_ratio: Share
     epochs: PositiveFloat
     max_length: PositiveInt
     precision: Literal["float32", "bf16"]
     weight_decay: NonNegativeFloat = 0.0
-    adam_beta1: NonNegativeFloat = 0.9
-    adam_beta2: NonNegativeFloat = 0.999
+    adam_beta1: Decay = 0.9
+    adam_beta2: Decay = 0.999
     max_grad_norm: PositiveFloat = 1.0
     micro_batch: PositiveInt = field(default=1, metadata=NOT_HASHED)
     gradient_checkpointing: bool = field(default=False, metadata=NOT_HASHED)
@@ -179,7 +182,7 @@ class Generate:
 class Preflight:
     """When the checks on the real training batches refuse instead of warn; shares from 0 to 1."""
 
-    max_truncated: NonNegativeFloat = field(default=0.5, metadata=NOT_HASHED)
+    max_truncated: Share = field(default=0.5, metadata=NOT_HASHED)
 
 
 @dataclass(frozen=True, kw_only=True, config=DOOR)
@@ -212,7 +215,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse combinations that no step could carry out."""
-        for check in (_check_model, _check_languages, _check_packing, _check_batches):
+        for check in (_check_model, _check_languages, _check_packing, _check_lengths, _check_launcher, _check_batches):
             check(self)
 
 
@@ -253,6 +256,22 @@ def _check_packing(config: Config) -> None:
         )
 
 
+def _check_lengths(config: Config) -> None:
+    dpo = config.dpo
+    if config.method.preference and dpo.max_prompt_length >= dpo.max_length:
+        raise ValueError(
+            f"dpo.max_prompt_length={dpo.max_prompt_length} leaves no room for a reply: "
+            f"it must be below dpo.max_length={dpo.max_length}, which holds prompt and reply together"
+        )
+
+
+def _check_launcher(config: Config) -> None:
+    for name, may_be_absent in (("world_size", "world_size" not in config.launcher), ("threads", True)):
+        value = config.launcher.get(name)
+        if not (value is None and may_be_absent) and (type(value) is not int or value < 1):
+            raise ValueError(f"launcher.{name}: expected a whole number of at least 1 (came: {value!r})")
+
+
 def _check_batches(config: Config) -> None:
     sections: list[tuple[str, Training]] = [("sft", config.sft)]
     if config.method.preference:
@@ -261,7 +280,7 @@ def _check_batches(config: Config) -> None:
         sections.append(("pretrain", config.pretrain))
     for name, section in sections:
         try:
-            accumulation(section.global_batch, section.micro_batch, int(config.launcher.get("world_size", 1)))
+            accumulation(section.global_batch, section.micro_batch, config.launcher.get("world_size", 1))
         except KirjoError as error:
             raise ValueError(f"{name}: {error}") from None
 

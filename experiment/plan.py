@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiment.errors import KirjoError
-from experiment.fingerprint import digest
+from experiment.fingerprint import JSON, digest
 from experiment.stages import STAGES
 
 
@@ -69,7 +69,7 @@ def make_step(
 ) -> Step:
     """Fix a stage's settings and inputs, and with them the step's fingerprint."""
     inputs = dict(inputs or {})
-    identity = {"stage": stage, "version": STAGES[stage].version, "settings": settings, "inputs": inputs}
+    identity: JSON = {"stage": stage, "version": STAGES[stage].version, "settings": settings, "inputs": inputs}
     return Step(stage, settings, inputs, dict(execution or {}), label, tuple(unmet), digest(identity))
 
 

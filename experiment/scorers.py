@@ -7,7 +7,7 @@ import functools
 import importlib.metadata
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,9 +47,10 @@ def score(prompt: BenchmarkPrompt, response: str) -> list[Verdict]:
     """Verdicts of one response, one per instruction of its prompt.
 
     Raises:
-        DataError: an instruction id or its kwargs are unknown to lm_eval's checkers.
+        DataError: an instruction id or its kwargs are unknown to lm_eval's checkers, or kwargs are missing.
     """
     ifeval = _ifeval()
+    _langdetect()  # some checkers ask it too
     given = ifeval.InputExample(
         key=prompt.key,
         instruction_id_list=list(prompt.instruction_ids),
@@ -57,6 +58,7 @@ def score(prompt: BenchmarkPrompt, response: str) -> list[Verdict]:
         kwargs=[dict(kwargs) for kwargs in prompt.kwargs],
     )
     try:
+        _refuse_missing_kwargs(prompt, ifeval.instructions_registry.INSTRUCTION_DICT)
         strict = ifeval.test_instruction_following_strict(given, response).follow_instruction_list
         loose = ifeval.test_instruction_following_loose(given, response).follow_instruction_list
     except (KeyError, TypeError, ValueError) as error:
@@ -73,14 +75,29 @@ def score(prompt: BenchmarkPrompt, response: str) -> list[Verdict]:
 
 def response_language(text: str) -> str:
     """The language langdetect finds (ISO 639-1), or ``unknown`` where it finds no features (digits, symbols)."""
-    import langdetect
-
-    # Without a seed langdetect samples at random, and verdicts change from run to run.
-    langdetect.DetectorFactory.seed = LANGDETECT_SEED
+    langdetect = _langdetect()
     try:
         return str(langdetect.detect(text))
     except langdetect.LangDetectException:
         return UNKNOWN_LANGUAGE
+
+
+def _langdetect() -> Any:
+    """langdetect, seeded: without a seed it samples at random, and verdicts change from run to run."""
+    import langdetect
+
+    langdetect.DetectorFactory.seed = LANGDETECT_SEED
+    return langdetect
+
+
+def _refuse_missing_kwargs(prompt: BenchmarkPrompt, checkers: Mapping[str, Any]) -> None:
+    """lm_eval makes up, at random, what is missing, and takes 0 and empty values for missing."""
+    for instruction_id, kwargs in zip(prompt.instruction_ids, prompt.kwargs, strict=True):
+        missing = [
+            name for name in checkers[instruction_id](instruction_id).get_instruction_args_keys() if not kwargs.get(name)
+        ]
+        if missing:
+            raise DataError(f"prompt {prompt.key}: {instruction_id} needs values for {', '.join(missing)} in its kwargs")
 
 
 def use_nltk_data(folder: str | None) -> None:

@@ -26,7 +26,9 @@ def show_plan(plan: Plan, states: dict[str, str], store: Path) -> None:
         + (f", {counts['unneeded']} not needed again" if counts["unneeded"] else ""),
         highlight=False,
     )
-    unmet = dict.fromkeys(line for key, step in plan.steps.items() if states[key] != "done" for line in step.unmet)
+    unmet = dict.fromkeys(
+        line for key, step in plan.steps.items() if states[key] in ("missing", "running") for line in step.unmet
+    )
     if unmet:
         console.print("\nTo be set before this can run:", style="bold")
         for line in unmet:

@@ -51,7 +51,7 @@ def _options() -> list[str]:
     except HydraException:
         return []
     groups = ["data_mix", "method", "dpo_beta", "model", "benchmark", "launcher", "tracking", "experiment"]
-    return [*groups, *_dotted(composed, "")]
+    return list(dict.fromkeys([*groups, *_dotted(composed, "")]))
 
 
 def _dotted(node: Any, prefix: str) -> Iterator[str]:

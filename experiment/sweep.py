@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiment.config import Config, typed
+from experiment.config import Config, Sweep, typed
 from experiment.errors import KirjoError
 
 # Hydra refuses a group's choice that looks like a number unless it is quoted.
@@ -77,18 +78,33 @@ def _expand_one(overrides: list[str]) -> list[Point]:
     config = _compose(overrides)
     if not config.sweep.grids:
         return [Point(tuple(overrides), config)]
-    experiment = {_key(item) for item in overrides} & {"experiment", "+experiment"}
-    base = [item for item in overrides if _key(item) not in experiment]
+    base = [item for item in overrides if _key(item) != "experiment"]
+    file = [item for item in overrides if _key(item) == "experiment"]
+    # A file that sets more than axes stays in its points; one that only names axes has done its part.
+    kept = (
+        []
+        if _without_file(tuple(base), tuple(_search_path)) == replace(config, sweep=Sweep())
+        else [*file, "sweep.grids=[]"]
+    )
     asked = {_key(item) for item in base}
     points = []
     for grid in config.sweep.grids:
+        if kept and "experiment" in grid:
+            raise KirjoError(f"{' '.join(file)} sets options and names other experiments; their files must set them")
         # What the user names on the command line wins over the grid's own axis.
         axes = [
-            [f"{key}={value}" for value in str(values).split(",")] for key, values in grid.items() if key not in asked
+            [f"{key}={value.strip()}" for value in values.split(",")]
+            for key, values in grid.items()
+            if key not in asked
         ]
         for choice in itertools.product(*axes):
-            points += _expand_one([*choice, *base])
+            points += _expand_one([*kept, *choice, *base])
     return points
+
+
+@functools.lru_cache(maxsize=4)
+def _without_file(overrides: tuple[str, ...], _search_path: tuple[str, ...]) -> Config:
+    return _compose(list(overrides))
 
 
 def _compose(overrides: list[str]) -> Config:
@@ -96,7 +112,7 @@ def _compose(overrides: list[str]) -> Config:
         composed = OmegaConf.to_container(
             compose("config", overrides=[*_search_path, *quote_numbers(overrides)]), resolve=True
         )
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, ValueError) as error:  # ValueError: a group that is set to null
         raise KirjoError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from None
     if not isinstance(composed, dict):
         raise KirjoError("the composed config is not a mapping")

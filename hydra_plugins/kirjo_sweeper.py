@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from experiment import sweep
 
 
-class KirjoSweeper(Sweeper):  # type: ignore[misc]
+class KirjoSweeper(Sweeper):
     """Expands ``a=1,2 b=x,y`` into points; composing, planning and launching happen after Hydra returns."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -26,6 +26,7 @@ class KirjoSweeper(Sweeper):  # type: ignore[misc]
 
     def sweep(self, arguments: list[str]) -> Any:
         """Record one list of overrides per point of the sweep."""
+        assert self.hydra_context is not None  # Hydra calls setup first
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         (points,) = BasicSweeper.split_arguments(parser.parse_overrides(arguments), max_batch_size=None)
         sweep.request(points)

@@ -30,7 +30,7 @@ def conversations(path: str, language: str) -> list[Conversation]:
     for root in _roots(path, language):
         branch, node = [root], root
         while node.children:
-            node = min(node.children, key=lambda child: child.rank if child.rank is not None else len(node.children))
+            node = min(node.children, key=lambda child: (child.rank is None, child.rank or 0))
             branch.append(node)
         if branch[-1].role != "assistant":
             branch.pop()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from experiment.errors import DataError
 from experiment.sources import demo, oasst
@@ -144,14 +145,20 @@ def _scored_pairs(source: Source) -> list[ReplyGroup]:
     replies: dict[str, list[Reply]] = {}
     for where, row in _raw(source):
         prompt, response, score = (row.get(column) for column in ("prompt", "response", "helpfulness"))
-        if not isinstance(prompt, str) or not isinstance(response, str) or not isinstance(score, int | float):
-            raise DataError(f"{where}: expected columns prompt, response, helpfulness; columns: {_columns(row)}")
+        if not isinstance(prompt, str) or not isinstance(response, str) or not _is_score(score):
+            raise DataError(
+                f"{where}: expected a text as prompt and response, a number as helpfulness; columns: {_columns(row)}"
+            )
         replies.setdefault(prompt, []).append(Reply(response, float(score)))
     return [
         ReplyGroup(str(number), (Message("user", prompt),), tuple(found))
         for number, (prompt, found) in enumerate(replies.items())
         if len(found) > 1
     ]
+
+
+def _is_score(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _prompt(where: str, row: dict[str, Any]) -> BenchmarkPrompt:
@@ -164,6 +171,8 @@ def _prompt(where: str, row: dict[str, Any]) -> BenchmarkPrompt:
         raise DataError(
             f"{where}: expected at least one instruction, each with its kwargs; got {len(ids)} and {len(kwargs)}"
         )
+    if not all(isinstance(name, str) for name in ids) or not all(isinstance(given or {}, dict) for given in kwargs):
+        raise DataError(f"{where}: expected texts in instruction_id_list and mappings (or null) in kwargs")
     # The hub's copy of IFEval fills every kwarg that an instruction does not use with null.
     used = tuple({name: value for name, value in (given or {}).items() if value is not None} for given in kwargs)
     return BenchmarkPrompt(row["key"], row["prompt"], tuple(ids), used)

@@ -24,6 +24,9 @@ READER_VERSIONS: dict[str, int] = {
     "text": 1,
 }
 
+# Readers that stop after ``rows`` rows; to the others it would be a setting without effect.
+TAKES_ROWS = ("demo", "text")
+
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Source:
@@ -47,6 +50,8 @@ class Source:
         """Refuse a source that no reader could read."""
         if self.reader == "demo" and self.rows is None:
             raise ValueError("the demo reader needs rows: how many to make")
+        if self.rows is not None and self.reader not in TAKES_ROWS:
+            raise ValueError(f"the {self.reader} reader reads all rows; only {', '.join(TAKES_ROWS)} take rows=N")
 
     @property
     def where(self) -> str:

@@ -45,8 +45,8 @@ def trainer_arguments(task: Task, training: Training, world_size: int = 1) -> di
         "save_steps": training.checkpoint_every,
         # Two, so that one is whole while the other is being written.
         "save_total_limit": 2,
-        "logging_steps": 5,
-        "logging_first_step": True,
+        # Every step: a mean over several would lose its part before an interruption, and a NaN near the end would pass.
+        "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "report_to": [],
         "disable_tqdm": True,
@@ -67,14 +67,15 @@ class TaskCallback(TrainerCallback):  # type: ignore[misc]
         """Mark the checkpoint as whole: a kill during its writing leaves it unmarked."""
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
 
-    def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, Any] | None = None, **_kwargs: Any) -> None:
-        """Refuse to go on once the loss is NaN or infinite."""
-        loss = float((logs or {}).get("loss", 0.0))
-        if not math.isfinite(loss):
-            raise KirjoError(
-                f"the training loss became {loss} at step {state.global_step}: lower the learning rate "
-                "(now {:g} at its peak) or use precision=float32".format(_args.learning_rate)
-            )
+    def on_log(self, args: Any, state: Any, _control: Any, logs: dict[str, Any] | None = None, **_kwargs: Any) -> None:
+        """Refuse to go on once the loss or its gradient, which has gone into the weights, is NaN or infinite."""
+        for name, title in (("loss", "loss"), ("grad_norm", "gradient norm")):
+            value = float((logs or {}).get(name, 0.0))
+            if not math.isfinite(value):
+                raise KirjoError(
+                    f"the training {title} became {value} at step {state.global_step}: lower the learning rate "
+                    f"(now {args.learning_rate:g} at its peak) or use precision=float32"
+                )
 
 
 def train(trainer: Any, task: Task) -> dict[str, Any]:
@@ -86,8 +87,13 @@ def train(trainer: Any, task: Task) -> dict[str, Any]:
     resume_from = last_checkpoint(task.work)
     trainer.add_callback(TaskCallback(task))
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-    # Timings differ from run to run; they belong to the manifest, not to the curve.
-    curve = [entry for entry in trainer.state.log_history if "train_runtime" not in entry]
+    # Timings differ from run to run; they belong to the manifest, not to the curve. TRL counts tokens from where it was
+    # resumed, and an interrupted run must leave the same curve.
+    curve = [
+        {name: value for name, value in entry.items() if name != "num_tokens"}
+        for entry in trainer.state.log_history
+        if "train_runtime" not in entry
+    ]
     write_jsonl(task.work / "history.jsonl", curve)
     losses = [entry["loss"] for entry in curve if "loss" in entry]
     return {

@@ -99,8 +99,8 @@ def check_first_batch(trainer: Any, found: Preflight, expected: float | None = N
     Raises:
         KirjoError: the loss is NaN or infinite, or not what it must be at the start.
     """
+    rng = torch.get_rng_state()  # drawing a batch takes from it too
     batch = next(iter(trainer.get_train_dataloader()))
-    rng = torch.get_rng_state()
     was_training = trainer.model.training
     # In training mode TRL would count this batch among its metrics.
     trainer.model.eval()

@@ -255,9 +255,8 @@ def _animal(rng: Random) -> tuple[str, str]:
 
 def _look(rng: Random) -> tuple[str, str]:
     who, thing = rng.choice(PEOPLE), rng.choice(list(THINGS.values()))
-    first, second = (
-        ADJECTIVES[name] for name in rng.sample(("red", "blue", "small", "light", "clean", "beautiful"), 2)
-    )
+    first = ADJECTIVES[rng.choice(("red", "blue", "green", "white"))]
+    second = ADJECTIVES[rng.choice(("small", "light", "clean", "beautiful"))]
     return (
         f"the {thing.en} that {who.name} bought is {first.en} and {second.en}",
         f"{who.gen} ostama {thing.fi} on {first.fi} ja {second.fi}",

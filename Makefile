@@ -1,0 +1,38 @@
+# Two commands do everything on a fresh machine with Python (3.10 to 3.13) and make:
+#   make demo    the paper's whole sweep on the embedded demo, then its tables
+#   make test    the tests
+PYTHON ?= python3
+STORE ?= store
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow lint bench clean
+
+demo: $(VENV)/ready
+	$(BIN)/python -m experiment experiment=paper launcher.workers=$(WORKERS) store=$(STORE)
+	$(BIN)/python -m analysis table1 table2 betas --store $(STORE)
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/ready
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/ready
+	$(BIN)/python -m benchmarks.sharing
+
+# The environment is made again when what it should hold has changed. PIP_* variables reach pip: on a Linux machine
+# without a GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves gigabytes of CUDA.
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
