@@ -25,7 +25,7 @@ lint: $(VENV)/ready
 	$(BIN)/mypy
 
 bench: $(VENV)/ready
-	$(BIN)/python -m benchmarks.sharing
+	$(BIN)/python -m benchmarks.planning
 
 # The environment is made again when what it should hold has changed. PIP_* variables reach pip: on a Linux machine
 # without a GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves gigabytes of CUDA.

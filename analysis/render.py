@@ -11,9 +11,12 @@ from analysis.tables import Table
 
 def print_table(table: Table, console: Console) -> None:
     """Print a table with its notes."""
-    rendered = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     # On a narrow terminal every number takes two lines rather than some of them a cut heading.
-    width = 9 if console.width < 100 else None
+    narrow = console.width < 100
+    width, padding = (9, 0) if narrow else (None, 1)
+    rendered = RichTable(
+        title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, padding)
+    )
     for index, heading in enumerate(table.headings):
         rendered.add_column(
             heading, justify="left" if index == 0 else "right", no_wrap=index == 0, width=width if index else None

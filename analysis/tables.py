@@ -146,7 +146,8 @@ def _table(layout: Layout, experiment: tuple[str, ...], runs: Sequence[RunResult
 def _notes(experiment: tuple[str, ...], target: str, missing: Sequence[str]) -> tuple[str, ...]:
     notes = [
         f"Published: {published.source()}; k (percent) of 783 instructions, instruction-level strict accuracy.",
-        f"Measured: k/n (percent), the same metric; language: answers to the '{target}' prompts that are in '{target}'.",
+        "Measured: k/n (percent), the same metric; "
+        f"language: answers to the '{target}' prompts that are in '{target}'.",
         "Percentages are cut to two decimals, as in the paper, not rounded.",
     ]
     if experiment[2] != "ifeval":

@@ -90,7 +90,7 @@ class Run:
     @property
     def id(self) -> str:
         """A file name for the run, the same for the same work."""
-        short = re.sub(r"[^A-Za-z0-9.-]+", "_", self.name.split(",")[0])[:80]
+        short = re.sub(r"[^A-Za-z0-9.-]+", "_", re.split("[,#]", self.name)[0])[:80]
         return f"{short}-{digest(dict(self.steps), length=12)}"
 
     def targets(self) -> list[str]:

@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 
 from experiment.plan import Plan
 from experiment.store import Store
@@ -30,12 +29,19 @@ def summarize(plan: Plan, store: Store, sweep: LocalSweep, out: Console, err: Co
         err.print(f"warning: {step.stage} {step.label}: {warning}", highlight=False, markup=False, soft_wrap=True)
     if not sweep.failed:
         return 0
-    table = Table("step", "why", "log", title="Failed", title_justify="left", show_lines=True)
+    steps = {key: f"{plan.steps[key].stage} {plan.steps[key].label}" for key in sweep.failed}
+    width = max(map(len, steps.values()))
+    err.print(f"\n{'FAILED':<{width}}  WHY, AND WHERE THE LOG IS", style="bold")
     for key, reason in sweep.failed.items():
-        step = plan.steps[key]
-        table.add_row(f"{step.stage} {step.label}", reason, str(store.log(step.stage, step.fingerprint)))
-    err.print(table)
+        log = store.log(plan.steps[key].stage, plan.steps[key].fingerprint)
+        # Not in a boxed table: a path cut by a column's edge cannot be copied.
+        for first, second in ((steps[key], " ".join(reason.split())), ("", str(log))):
+            err.print(f"{first:<{width}}  {second}", highlight=False, markup=False, soft_wrap=True)
     stopped = len(sweep.pending())
     also = f" {stopped} steps that need them did not run." if stopped else ""
-    err.print(f"{len(sweep.failed)} steps failed.{also} The same command does only what is missing.", highlight=False)
+    err.print(
+        f"\n{len(sweep.failed)} of {len(sweep.needed)} steps failed.{also} The same command does only what is missing.",
+        highlight=False,
+        soft_wrap=True,
+    )
     return 1

@@ -121,7 +121,9 @@ def conversation(*contents: str, system: str = "") -> list[Message]:
 
 def conversations_file(path: Path, rows: Iterable[Sequence[Message]]) -> Source:
     """SFT conversations as a local file."""
-    write_jsonl(path, ({"id": str(number), "messages": [asdict(turn) for turn in row]} for number, row in enumerate(rows)))
+    write_jsonl(
+        path, ({"id": str(number), "messages": [asdict(turn) for turn in row]} for number, row in enumerate(rows))
+    )
     return Source(reader="conversations", language="en", path=str(path))
 
 
@@ -221,7 +223,9 @@ def pair_step(source: Source) -> Step:
     )
 
 
-def reference_step(model: Step, pairs: Step, *, micro_batch: int = 4, max_truncated: float = 1.0, **settings: Any) -> Step:
+def reference_step(
+    model: Step, pairs: Step, *, micro_batch: int = 4, max_truncated: float = 1.0, **settings: Any
+) -> Step:
     """Reference log-probabilities of the pairs under the model."""
     names = ("max_length", "max_prompt_length", "precision")
     return make_step(

@@ -58,8 +58,11 @@ def reply_groups(path: str, language: str) -> list[ReplyGroup]:
 def _roots(path: str, language: str) -> list[Node]:
     """Read the file into trees, in the order of the file.
 
+    A message whose parent is not in the file (the published split has three) is passed over with all that answers
+    it: what it replies to is not known.
+
     Raises:
-        DataError: a message lacks a field or its text in this language, or its parent is not in the file.
+        DataError: a message lacks a field or its text in this language, or stands twice.
     """
     nodes: dict[str, Node] = {}
     for number, row in read_jsonl(path):
@@ -73,8 +76,6 @@ def _roots(path: str, language: str) -> list[Node]:
             roots.append(node)
         elif node.parent in nodes:
             nodes[node.parent].children.append(node)
-        else:
-            raise DataError(f"{path}: the parent {node.parent} of message {node.id} is not in the file")
     return roots
 
 

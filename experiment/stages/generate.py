@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transformers import GenerationConfig
 
 from experiment.results import RESPONSES
 from experiment.sources.jsonl import read_jsonl, write_jsonl
@@ -28,6 +29,7 @@ def run(task: Task) -> dict[str, Any]:
     if torch.cuda.is_available():
         model = model.to("cuda")
     model.eval()
+    model.generation_config = GenerationConfig()  # a hub model's own may penalise repetitions or sample
     done = _answer_all(task, prompts, model, tokenizer)
     write_jsonl(task.work / RESPONSES, (done[prompt.key] for prompt in prompts))
     (task.work / PARTIAL).unlink()

@@ -9,6 +9,7 @@ from experiment.sources.records import Message
 
 TURN_START = "<|im_start|>"
 TURN_END = "<|im_end|>"
+PAD = "<|pad|>"  # for a tokenizer that has nothing else to pad with
 
 # The generation marks hold the end of the turn too: a model that is not trained on it never learns to stop.
 TEMPLATE = (
@@ -25,12 +26,13 @@ TEMPLATE = (
 
 def add_chat_format(tokenizer: Any, model: Any) -> None:
     """Give a base model the ChatML template and tokens; the embedding grows by the tokens it lacks."""
-    if tokenizer.pad_token is None:
+    if tokenizer.pad_token in (None, TURN_END):
         # The old end-of-text token: padding with the end of a turn would mask that token from the loss.
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+        spare = [token for token in (tokenizer.eos_token, tokenizer.unk_token, PAD) if token not in (None, TURN_END)]
+        tokenizer.add_special_tokens({"pad_token": spare[0]})
     missing = [token for token in (TURN_START, TURN_END) if token not in tokenizer.get_vocab()]
     if missing:
-        tokenizer.add_special_tokens({"additional_special_tokens": missing})
+        tokenizer.add_special_tokens({"extra_special_tokens": missing}, replace_extra_special_tokens=False)
     tokenizer.eos_token = TURN_END
     tokenizer.chat_template = TEMPLATE
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:

@@ -24,11 +24,13 @@ def refuse_leaking_packs(model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     positions = [*range(len(first)), *range(len(second))]
     model.eval()
     with torch.no_grad():
+        # Without a cache, as in training: with one, transformers does not look for packed samples.
         packed = model(
             input_ids=torch.tensor([[*first, *second]], device=model.device),
             position_ids=torch.tensor([positions], device=model.device),
+            use_cache=False,
         ).logits[0, len(first) :]
-        alone = model(input_ids=torch.tensor([second], device=model.device)).logits[0]
+        alone = model(input_ids=torch.tensor([second], device=model.device), use_cache=False).logits[0]
     model.train()
     gap = float((packed - alone).abs().max())
     # Float noise between two shapes of the same product is far below this; a leak is far above.

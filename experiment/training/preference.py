@@ -47,7 +47,9 @@ class PairTrainer(DPOTrainer):  # type: ignore[misc]
     """TRL's trainer on tokenised pairs; it computes reference log-probabilities only where the rows lack them.
 
     TRL 1.16 has no public way in for log-probabilities computed elsewhere: with ``precompute_ref_log_probs`` it always
-    computes its own. The two methods below are where it tokenises and where it computes; nothing else is changed.
+    computes its own. The first two methods below are where it tokenises and where it computes. The others make the loss
+    of an optimizer step the mean over its pairs however they are spread over passes; TRL's is the mean of the passes'
+    means, in which the pairs of a last pass that is not full weigh more.
     """
 
     def _prepare_dataset(self, dataset: Any, *_args: Any, **_kwargs: Any) -> Any:
@@ -57,6 +59,17 @@ class PairTrainer(DPOTrainer):  # type: ignore[misc]
         if set(LOGPS) <= set(dataset.column_names):
             return dataset
         return super()._precompute_ref_logps(dataset, name, batch_size)
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """The passes of one optimizer step; notes how many rows they have on average."""
+        passes, items = super().get_batch_samples(*args, **kwargs)
+        self.rows_per_pass = sum(len(one["input_ids"]) for one in passes) / max(len(passes), 1)
+        return passes, items
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """TRL's loss, in training weighted by the pairs of this pass."""
+        loss = super().compute_loss(model, inputs, *args, **kwargs)
+        return loss * (len(inputs["input_ids"]) / self.rows_per_pass) if model.training else loss
 
 
 def make_trainer(
