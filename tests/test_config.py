@@ -230,8 +230,8 @@ def test_packing_is_refused_where_samples_would_leak():
 
 def test_a_prompt_must_leave_room_for_a_reply():
     with pytest.raises(KirjoError, match=r"dpo.max_prompt_length=256 leaves no room"):
-        compose("method=dpo_en", "dpo.max_prompt_length=256")
-    compose("method=sft", "dpo.max_prompt_length=256")
+        compose("method=dpo_en", "dpo.max_length=256", "dpo.max_prompt_length=256")
+    compose("method=sft", "dpo.max_length=256", "dpo.max_prompt_length=256")
 
 
 def test_rows_are_refused_where_no_reader_heeds_them():
@@ -246,9 +246,11 @@ def test_a_topology_that_cannot_give_the_global_batch(capsys, monkeypatch, tmp_p
         "sft: a global batch of 12 cannot be made of micro_batch=8 on 1 rank; micro_batch may be 1, 2, 3, 4, 6, 12"
         in err
     )
+    ranks = ["launcher.world_size=16", "sft.global_batch=16", "sft.micro_batch=1", "dpo.global_batch=8"]
+    ranks += ["pretrain.global_batch=16", "pretrain.micro_batch=1"]
     with pytest.raises(KirjoError, match=r"dpo: a global batch of 8 .* on 16 ranks; use fewer ranks"):
-        compose("method=dpo_en", "launcher.world_size=16", "sft.micro_batch=1", "pretrain.micro_batch=1")
-    compose("method=sft", "launcher.world_size=16", "sft.micro_batch=1", "pretrain.micro_batch=1")
+        compose("method=dpo_en", *ranks)
+    compose("method=sft", *ranks)
 
 
 @given(st.integers(1, 400), st.integers(1, 64), st.integers(1, 64))

@@ -51,8 +51,8 @@ def test_the_share_is_the_exact_floor(rows, percent):
         (4399, 0, 0),
         (4399, 80, 3519),
         (1000, 0.7, 7),
-        (1000, 57.3, 573),
-        (10, 29, 2),
+        (10000, 0.57, 57),
+        (100, 29, 29),
     ],
 )
 def test_shares_that_floating_point_gets_wrong_too(rows, percent, kept):

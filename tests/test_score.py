@@ -190,7 +190,6 @@ class TestVerdicts:
         verdict = scorers.score(prompt, text)[0]
         assert (verdict.strict, verdict.loose) == (False, True)
 
-    @needs_shared_data
     def test_only_the_checkers_that_are_said_to_need_punkt_do(self) -> None:
         """Each checker without NLTK's data; ``nltk.data.path`` is empty, so the sentence model is nowhere."""
         program = (

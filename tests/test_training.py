@@ -219,6 +219,7 @@ class TestChat:
         tokenizer = models.toy_tokenizer()
         tokenizer.add_special_tokens({"extra_special_tokens": ["<|tool|>"]})
         add_chat_format(tokenizer, models.toy_bloom(tokenizer))
+        assert {"<|tool|>", "<|im_start|>", "<|im_end|>"} <= set(tokenizer.all_special_tokens)
         text = tokenizer.decode(tokenizer("<|tool|>hei<|im_end|>")["input_ids"], skip_special_tokens=True)
         assert text == "hei"
 
@@ -526,7 +527,6 @@ class TestReference:
                 models.finish(store, step)
             curves.append(models.losses(store, dpo))
         assert len(curves[0]) == 4
-        # Of the loss itself TRL logs the mean of the passes' means; what it did to the weights shows in the steps after.
         assert curves[0] == pytest.approx(curves[2], abs=1e-5)
         assert curves[1] == pytest.approx(curves[2], abs=1e-5)
 
