@@ -2,8 +2,8 @@
 
     python -m benchmarks.kills [kills=20] [override ...]
 
-Each kill takes the launcher, or one of its workers, at a random moment of a stage in work. At the end the scores must be
-byte for byte those of an undisturbed run; exit 1 if they are not.
+Each kill takes the launcher, or one of its workers, at a random moment of a stage in work. At the end the scores must
+be byte for byte those of an undisturbed run; exit 1 if they are not.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ STAGES = tuple(WINDOWS)
 
 def verdicts(store: Path) -> dict[str, str]:
     """Checksums of all score artifacts."""
-    return {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in store.glob("score/*/verdicts.jsonl")}
+    return {
+        path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in store.glob("score/*/verdicts.jsonl")
+    }
 
 
 def start(arguments: list[str], store: Path) -> subprocess.Popen[bytes]:
@@ -95,8 +97,9 @@ def main() -> None:
 
 def _finish_and_compare(arguments: list[str], store: Path, calm: Path) -> None:
     code = start(arguments, store).wait()
-    same = verdicts(store) == verdicts(calm)
-    print(f"   then the same command: exit {code}, scores {'equal' if same else 'DIFFER'} ({len(verdicts(calm))} artifacts)")
+    expected = verdicts(calm)
+    same = verdicts(store) == expected
+    print(f"   then the same command: exit {code}, scores {'equal' if same else 'DIFFER'} ({len(expected)} artifacts)")
     if code or not same:
         sys.exit(1)
 

@@ -1,6 +1,6 @@
 """How long planning takes, and the light commands: seconds, three times each, and whether torch was imported.
 
-    python -m benchmarks.planning
+python -m benchmarks.planning
 """
 
 from __future__ import annotations

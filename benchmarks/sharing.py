@@ -54,7 +54,10 @@ def main() -> None:
             alone_wall, alone_cpu = alone_wall + wall_one, alone_cpu + cpu_one
             print(f"  {run['name']}: {cpu_one:.0f} CPU s", flush=True)
         print(f"each run on its own: {alone.total():4d} steps  {alone_cpu:7.0f} CPU s  {alone_wall:7.0f} s")
-        print(f"ratio:               {alone.total() / together.total():4.2f}        {alone_cpu / cpu:7.2f}        ", end="")
+        print(
+            f"ratio:               {alone.total() / together.total():4.2f}        {alone_cpu / cpu:7.2f}        ",
+            end="",
+        )
         print(f"{alone_wall / wall:7.2f}")
         for stage in alone:
             print(f"  {stage:10} {together[stage]:3d} against {alone[stage]:3d}")

@@ -24,14 +24,24 @@ def _request(_config: DictConfig) -> None:
     sweep.request([list(HydraConfig.get().overrides.task)])
 
 
+def _compose_request() -> None:
+    try:
+        _request()
+    except ValueError as error:  # Hydra's word for a group that is set to something which is no choice
+        empty = [item for item in sys.argv[1:] if item.endswith(("=null", "="))]
+        raise KirjoError(f"{error}" + (f" ({', '.join(empty)})" if empty else "")) from None
+
+
 def main() -> None:
     """Compose what was asked for, then plan it, then carry it out; exit 0, 1 (a step failed) or 2 (wrong request)."""
     wants_traceback = os.environ.get(FULL_ERROR) == "1"
     # Hydra then raises instead of printing, and one place words every message.
     os.environ[FULL_ERROR] = "1"
-    sys.argv[1:] = sweep.quote_numbers(sys.argv[1:])
+    # Hydra's parser takes -m before the overrides or behind them, but not among them.
+    given = sorted(sys.argv[1:], key=lambda item: item not in ("-m", "--multirun"))
+    sys.argv[1:] = sweep.quote_numbers(given)
     try:
-        _request()
+        _compose_request()
         points = sweep.take()
         if not points:  # --help, --cfg and the like have printed what was asked for
             return

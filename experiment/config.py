@@ -76,7 +76,7 @@ class Training:
     global_batch: PositiveInt
     learning_rate: PositiveFloat
     schedule: Literal["cosine", "linear", "constant"]
-    warmup_ratio: Share
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)]  # the trainer reads 1 as one step
     epochs: PositiveFloat
     max_length: PositiveInt
     precision: Literal["float32", "bf16"]

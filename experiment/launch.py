@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -40,10 +40,10 @@ def carry_out(points: Sequence[Sequence[str]]) -> int:
         else:
             show_plan(plan, states, Path(config.store))
         return 0
+    launch = _launcher(config)
+    _refuse_unmet(plan, step_states(plan, _existing(Path(config.store))))
     store = Store.open(Path(config.store), create=True)
-    _refuse_unmet(plan, step_states(plan, store))
     _record(plan, store)
-    launch = get_method(config.launcher["_target_"])
     return int(launch(plan, store, config.launcher))
 
 
@@ -93,6 +93,17 @@ def _same_for_all(first: Config, other: Config) -> None:
     for name in ("store", "plan", "launcher"):
         if getattr(first, name) != getattr(other, name):
             raise KirjoError(f"{name} must be the same for all runs of a sweep: it cannot be swept over")
+
+
+def _launcher(config: Config) -> Callable[..., int]:
+    target = config.launcher.get("_target_")
+    try:
+        launch: Callable[..., int] = get_method(str(target))
+    except Exception as error:  # noqa: BLE001 - Hydra wraps whatever the import raises
+        raise KirjoError(
+            f"launcher._target_: cannot find {target} ({type(error).__name__}); use launcher=local"
+        ) from None
+    return launch
 
 
 def _existing(root: Path) -> Store | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiment.errors import DataError
+from experiment.sources.jsonl import read_jsonl
 from experiment.sources.records import BenchmarkPrompt
 from experiment.sources.source import Source
 
@@ -40,7 +41,7 @@ class Verdict:
 def identity() -> dict[str, Any]:
     """What decides a verdict besides prompt and response: the checkers' versions and langdetect's seed."""
     return {
-        "ifeval": {"lm_eval": importlib.metadata.version("lm_eval")},
+        "ifeval": {"lm_eval": importlib.metadata.version("lm_eval"), "seed": GUESSES_SEED},
         "response_language": {"langdetect": importlib.metadata.version("langdetect"), "seed": LANGDETECT_SEED},
     }
 
@@ -148,11 +149,8 @@ def _needs_punkt(source: Source) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _file_needs_punkt(path: str) -> bool:
-    try:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise DataError(f"cannot read the data file {path}: {error.strerror or error}") from None
-    return any(instruction in text for instruction in NEEDS_PUNKT)
+    asked = (row.get("instruction_id_list") for _, row in read_jsonl(path))
+    return any(NEEDS_PUNKT & set(map(str, ids)) for ids in asked if isinstance(ids, list))
 
 
 def _nltk_folders(nltk_data: str | None) -> Iterator[Path]:

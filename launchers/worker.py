@@ -18,9 +18,12 @@ from experiment.execute import Outcome, execute
 from experiment.plan import Step
 from experiment.store import Store
 
+# How a worker's libraries use the machine; what the user has set stands.
 # glibc hands small tensors back to the system and asks for them again at every step; kept, training on a CPU takes a
 # fifth less time. Blocks of 32 MiB and more still go back at once.
-ALLOCATOR = {
+# Threads that spin while they wait for each other are fast on idle cores and many times slower on busy ones.
+ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
     "MALLOC_TOP_PAD_": str(64 << 20),
@@ -41,7 +44,7 @@ class Worker:
     @classmethod
     def start(cls, store: Path) -> Worker:
         """Start a process that waits for steps."""
-        for name, value in ALLOCATOR.items():
+        for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()

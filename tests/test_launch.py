@@ -235,7 +235,12 @@ def test_a_broken_data_line_is_named_and_stops_only_its_step(copy: Path, tmp_pat
     data = tmp_path / "conversations.jsonl"
     data.write_text('{"messages": [{"role": "user", "content": "Hi"}]\n')
     ended = sweeps.run(
-        "data_mix.sft.en.reader=conversations", f"+data_mix.sft.en.path={data}", "mix=0", "seed=7", store=copy
+        "data_mix.sft.en.reader=conversations",
+        "data_mix.sft.en.rows=null",
+        f"+data_mix.sft.en.path={data}",
+        "mix=0",
+        "seed=7",
+        store=copy,
     )
     assert ended.returncode == 1
     assert "line1:notJSON" in re.sub(r"[\s│]+", "", ended.stderr)

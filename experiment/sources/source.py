@@ -42,7 +42,7 @@ class Source:
     hub: str | None = None
     revision: str | None = None
     subset: str | None = None
-    split: str | None = None
+    split: str = "train"
     rows: PositiveInt | None = None
     seed: NonNegativeInt = 0
 

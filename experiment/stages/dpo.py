@@ -14,8 +14,9 @@ from experiment.training.models import MODEL, load, save
 from experiment.training.preference import LOGPS, TOKENS, make_trainer
 from experiment.training.preflight import DPO_START, check_first_batch, check_pairs
 
-# How far the first loss may be from log 2: rounding only, which bf16 has much more of.
-TOLERANCE = {"float32": 1e-3, "bf16": 5e-2}
+# How far a pair's margin may be from 0 at the start, in nats: rounding only, which bf16 has much more of. Around 0 the
+# loss changes by beta/2 per nat.
+ROUNDING = {"float32": 0.02, "bf16": 2.0}
 
 
 def run(task: Task) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def run(task: Task) -> dict[str, Any]:
     # Cutting was judged where it happened, in the reference step.
     found = check_pairs([{**row, "cut": False} for row in rows], tokenizer.eos_token_id, max_truncated=1.0)
     trainer = make_trainer(model, tokenizer, rows, trainer_arguments(task, settings), settings)
-    check_first_batch(trainer, found, expected=DPO_START, tolerance=TOLERANCE[settings.precision])
+    check_first_batch(trainer, found, expected=DPO_START, tolerance=settings.beta * ROUNDING[settings.precision] / 2)
     summary = train(trainer, task)
     found.write(task.work)
     save(model, tokenizer, task.work)
