@@ -33,6 +33,12 @@ def launch(plan: Plan, store: Store, options: Mapping[str, Any]) -> int:
     if not isinstance(workers, int) or workers < 1:
         raise KirjoError(f"launcher.workers: expected a whole number of at least 1, got {workers!r}")
     sweep = LocalSweep(plan, store, workers)
+    Console().print(
+        f"{len(plan.steps)} distinct steps for {len(plan.runs)} runs, {len(sweep.needed)} to run; "
+        f"logs in {store.root / 'logs'}",
+        highlight=False,
+        soft_wrap=True,
+    )
     with contextlib.closing(sweep):
         sweep.carry_out()
     return summarize(plan, store, sweep, Console(), Console(stderr=True))

@@ -57,7 +57,7 @@ def test_a_sweep_ends_complete_and_quiet(done: tuple[Path, subprocess.CompletedP
     assert executed(ended.stdout) == 1 + 2 + 2 + 4 + 4  # pretrain, mix, sft, generate, score
     assert "2 of 2 runs complete" in ended.stdout
     assert ended.stderr == ""
-    assert len(ended.stdout.splitlines()) == 1
+    assert len(ended.stdout.splitlines()) == 2  # what is to be done, and what was
     assert not list(store.glob("*/*.work"))
     assert not list(store.glob("*/*.claim-*"))
 
