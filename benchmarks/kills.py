@@ -2,9 +2,9 @@
 
     python -m benchmarks.kills [kills=20] [override ...]
 
-Each kill takes the launcher, or one of its workers, at a random moment of the stage in work; the same command must then
-end with exit code 0 and scores byte for byte those of an undisturbed run. Exit 1 if one does not. What stands before the
-stage in the chain is copied from the undisturbed run's store, so that a kill costs seconds, not minutes.
+Each kill takes the launcher, or one of its workers, at a random moment of the stage in work; the same command must
+then end with exit code 0 and scores byte for byte those of an undisturbed run. Exit 1 if one does not. What stands
+before the stage in the chain is copied from the undisturbed run's store: a kill costs seconds, not minutes.
 """
 
 from __future__ import annotations
