@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
+
+from experiment.sweep import quote_numbers
+
+GROUPS = ("data_mix", "method", "dpo_beta", "model", "benchmark", "launcher", "tracking", "experiment")
 
 
 def explain(error: Exception) -> str:
@@ -44,14 +49,16 @@ def _unknown_choice(group: str, name: str, text: str) -> str:
 
 
 def _options() -> list[str]:
-    """Every option of the default config, dotted, and the config groups."""
-    try:
-        with initialize_config_module("conf", version_base="1.3"):
-            composed = OmegaConf.to_container(compose("config"), resolve=False)
-    except HydraException:
-        return []
-    groups = ["data_mix", "method", "dpo_beta", "model", "benchmark", "launcher", "tracking", "experiment"]
-    return list(dict.fromkeys([*groups, *_dotted(composed, "")]))
+    """The config groups, and every option that there is with the choices on the command line, dotted."""
+    chosen = [item for item in sys.argv[1:] if item.partition("=")[0] in GROUPS and "," not in item]
+    for overrides in (quote_numbers(chosen), []):
+        try:
+            with initialize_config_module("conf", version_base="1.3"):
+                composed = OmegaConf.to_container(compose("config", overrides=overrides), resolve=False)
+        except HydraException:
+            continue
+        return list(dict.fromkeys([*GROUPS, *_dotted(composed, "")]))
+    return list(GROUPS)
 
 
 def _dotted(node: Any, prefix: str) -> Iterator[str]:

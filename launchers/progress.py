@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from types import TracebackType
@@ -13,12 +14,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from experiment.errors import StoreError
 from experiment.execute import Outcome
 from experiment.plan import Plan
 from experiment.store import Store
 
 if TYPE_CHECKING:
     from launchers.local import LocalSweep
+
+REMEMBERED = 10
+WIDEST_NAME = 36
 
 
 class Display:
@@ -28,7 +33,7 @@ class Display:
         self.plan, self.sweep = plan, sweep
         self.since: dict[str, float] = {}
         self.far: dict[str, tuple[int, int]] = {}
-        self.durations = _known_durations(plan, store, sweep.done)
+        self.durations = _known_durations(plan, store)
         console = Console(stderr=True)
         self.live = Live(console=console, refresh_per_second=4, transient=True) if sys.stderr.isatty() else None
 
@@ -73,6 +78,8 @@ class Display:
             f" · waiting for {len(sweep.elsewhere)} steps of another process" if sweep.elsewhere else "",
         )
         table = Table.grid(padding=(0, 2))
+        for _ in range(6):
+            table.add_column(no_wrap=True, overflow="ellipsis")
         for key in self.since:
             table.add_row(*self._row(key))
         return Group(line, table)
@@ -81,21 +88,23 @@ class Display:
         step = self.plan.steps[key]
         users = self.plan.users(key)
         whom = users[0].name if len(users) == 1 else f"{len(users)} runs"
+        short = whom if len(whom) <= WIDEST_NAME else whom[: WIDEST_NAME - 1] + "…"
         done, total = self.far.get(key, (0, 0))
         return (
             Text(step.stage, "bold"),
             Text(step.label),
-            Text(f"for {whom}", "dim"),
             ProgressBar(total=total or 1, completed=done, width=20),
             Text(f"{done}/{total}" if total else "starting"),
             Text(_clock(time.monotonic() - self.since[key]), "dim"),
+            Text(f"for {short}", "dim"),
         )
 
     def _remaining(self) -> str:
         """Mean time of each stage so far, over what is still to do, over the workers."""
-        seconds = 0.0
+        seconds, untimed = 0.0, set()
         for key in self.sweep.pending():
-            known = self.durations.get(self.plan.steps[key].stage)
+            stage = self.plan.steps[key].stage
+            known = self.durations.get(stage)
             spent = time.monotonic() - self.since[key] if key in self.since else 0.0
             done, total = self.far.get(key, (0, 0))
             if done and total:
@@ -103,17 +112,25 @@ class Display:
             elif known:
                 seconds += max(0.0, sum(known) / len(known) - spent)
             else:
-                return "time left not known yet"
-        return f"about {_clock(seconds / self.sweep.size)} left"
+                untimed.add(stage)
+        left = f"{_clock(seconds / self.sweep.size)} left"
+        if untimed and not seconds:
+            return "time left not known yet"
+        if untimed:
+            return f"at least {left} ({', '.join(sorted(untimed))} not timed yet)"
+        return f"about {left}"
 
 
-def _known_durations(plan: Plan, store: Store, done: set[str]) -> dict[str, list[float]]:
+def _known_durations(plan: Plan, store: Store) -> dict[str, list[float]]:
+    """Seconds that steps of the plan's stages took before in this store, the last few of each stage."""
     found: dict[str, list[float]] = {}
-    for key in done:
-        stage, fingerprint = key.split("/")
-        manifest = store.read_manifest(stage, fingerprint)
-        if manifest and stage in {step.stage for step in plan.steps.values()}:
-            found.setdefault(stage, []).append(float(manifest.timings["seconds"]))
+    for stage in {step.stage for step in plan.steps.values()}:
+        folders = sorted(store.root.glob(f"{stage}/*/manifest.json"), key=lambda path: path.stat().st_mtime)
+        for path in folders[-REMEMBERED:]:
+            with contextlib.suppress(StoreError):
+                manifest = store.read_manifest(stage, path.parent.name)
+                if manifest:
+                    found.setdefault(stage, []).append(float(manifest.timings["seconds"]))
     return found
 
 
