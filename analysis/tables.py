@@ -83,10 +83,12 @@ def layouts() -> dict[str, Layout]:
 
 
 def make_tables(name: str, results: Sequence[RunResult], where: Mapping[str, str], store: str) -> list[Table]:
-    """The named table, once for each experiment (model, data mix, benchmark) that the store holds runs of.
+    """The named table, once for each experiment that the store holds runs of.
+
+    Runs belong to one experiment if they have all settings in common but for mix, method and beta.
 
     Raises:
-        KirjoError: no run fits ``where``, or several different runs claim one row.
+        KirjoError: no run fits ``where``.
     """
     layout = layouts()[name]
     fitting = [run for run in results if all(_axis(run, key) == value for key, value in where.items())]
@@ -95,24 +97,19 @@ def make_tables(name: str, results: Sequence[RunResult], where: Mapping[str, str
     groups: dict[tuple[str, ...], list[RunResult]] = {}
     for run in fitting:
         if layout.key_of(run) is not None:
-            groups.setdefault(tuple(str(run.axes[axis]) for axis in EXPERIMENT_AXES), []).append(run)
+            names = tuple(str(run.axes[axis]) for axis in (*EXPERIMENT_AXES, "settings"))
+            groups.setdefault(names, []).append(run)
     if not groups:
-        groups = {("demo", "demo", "demo"): []}
-    return [_table(layout, experiment, runs, store) for experiment, runs in sorted(groups.items())]
+        groups = {("demo", "demo", "demo", ""): []}
+    return [_table(layout, names[:-1], runs, store) for names, runs in sorted(groups.items())]
 
 
 def _table(layout: Layout, experiment: tuple[str, ...], runs: Sequence[RunResult], store: str) -> Table:
     source, target = _languages(runs)
     pair = f"{source}-{target}"
-    by_key: dict[Any, RunResult] = {}
-    for run in runs:
-        key = layout.key_of(run)
-        if key in by_key and by_key[key].steps != run.steps:
-            raise KirjoError(
-                f"{layout.label(key, pair)}: both {by_key[key].name} and {run.name} would stand in this row; "
-                "choose with --where, for example --where seed=42"
-            )
-        by_key[key] = run
+    # The same settings give other steps only when code or checkers became another version: the last asked for counts.
+    by_key = {layout.key_of(run): run for run in sorted(runs, key=lambda run: run.asked_for)}
+    superseded = sum(run.steps != by_key[layout.key_of(run)].steps for run in runs)
     chosen = [f"{axis}={value}" for axis, value in zip(EXPERIMENT_AXES, experiment, strict=True)]
     keys = [*layout.keys, *sorted(set(by_key) - set(layout.keys), key=str)]
     rows, missing = [], []
@@ -136,14 +133,14 @@ def _table(layout: Layout, experiment: tuple[str, ...], runs: Sequence[RunResult
         "language measured",
     )
     return Table(
-        f"{layout.title} ({', '.join(experiment)})",
+        f"{layout.title} ({', '.join([*experiment, *_apart(runs)])})",
         headings,
         tuple(rows),
-        _notes(experiment, target, [f"{label}: {command}" for label, command in missing]),
+        _notes(experiment, target, superseded, [f"{label}: {command}" for label, command in missing]),
     )
 
 
-def _notes(experiment: tuple[str, ...], target: str, missing: Sequence[str]) -> tuple[str, ...]:
+def _notes(experiment: tuple[str, ...], target: str, superseded: int, missing: Sequence[str]) -> tuple[str, ...]:
     notes = [
         f"Published: {published.source()}; k (percent) of 783 instructions, instruction-level strict accuracy.",
         "Measured: k/n (percent), the same metric; "
@@ -154,6 +151,10 @@ def _notes(experiment: tuple[str, ...], target: str, missing: Sequence[str]) -> 
         notes.append(
             f"The benchmark '{experiment[2]}' is not IFEval and the model is not Poro 34B: "
             "compare the course of a column, not its level, with the published one."
+        )
+    if superseded:
+        notes.append(
+            f"{superseded} older results of the same settings, by earlier versions of code or checkers, left out."
         )
     if missing:
         notes.append("Missing cells; each is filled by its command:")
@@ -183,6 +184,11 @@ def _shared(runs: Sequence[RunResult]) -> list[str]:
         return []
     kept = [item for item in runs[0].overrides if all(item in run.overrides for run in runs)]
     return [item for item in kept if item.split("=", 1)[0].lstrip("+") not in (*EXPERIMENT_AXES, *ROW_AXES)]
+
+
+def _apart(runs: Sequence[RunResult]) -> list[str]:
+    """The options that tell this experiment from others of the same model, data and benchmark."""
+    return [item for item in _shared(runs) if not item.split("=", 1)[0].endswith((".path", ".nltk_data"))]
 
 
 def _published(row: PublishedRow | None, name: str) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 from experiment import scorers
 from experiment.config import Config, execution, identity
+from experiment.fingerprint import digest
 from experiment.plan import Run, Step, make_step
-from experiment.sources.source import Source, folder_digest
+from experiment.sources.source import Source, folder_digest, unpinned
 
 # Overrides that say where or how, or that the rest of a run's name already tells.
 _NOT_IN_NAME = ("mix", "method", "dpo_beta", "dpo.beta", "data_mix", "model", "store", "plan")
@@ -18,7 +19,7 @@ _NOT_IN_NAME_GROUPS = ("launcher", "tracking", "hydra", "sweep")
 
 def compile_run(config: Config, overrides: Sequence[str] = ()) -> tuple[Run, list[Step]]:
     """The run of a config and its steps in order of work."""
-    return _Chain(config).run(tuple(override.replace("'", "") for override in overrides))
+    return _Chain(config).run(tuple(overrides))
 
 
 class _Chain:
@@ -39,7 +40,7 @@ class _Chain:
         run = Run(
             name=run_name(self.config, overrides),
             overrides=tuple(item for item in overrides if not item.startswith(("plan=", "store="))),
-            axes=_axes(self.config),
+            axes=_axes(self.config, overrides),
             steps={role: step.key for role, step in self.roles.items()},
             config=dataclasses.asdict(self.config),
         )
@@ -57,7 +58,7 @@ class _Chain:
             found["training" if stage in _TRAINING else stage] = execution(section)
         if sources:
             found["sources"] = {role: dataclasses.asdict(source) for role, source in sources.items()}
-        threads = config.launcher.get("threads") or config.model.threads.get(stage, config.model.threads.get("default"))
+        threads = config.launcher.threads or config.model.threads.get(stage, config.model.threads.get("default"))
         if threads:
             found["threads"] = threads
         return found
@@ -70,14 +71,7 @@ class _Chain:
         if model.start == "folder":
             unmet = [] if model.path else ["model.path=FOLDER is not set"]
             return {"base": {"folder": folder_digest(model.path) if model.path else None}}, {}, unmet
-        unmet = (
-            []
-            if model.revision
-            else [
-                f"model.revision=COMMIT is not set: {model.hub} must be pinned "
-                f"(see https://huggingface.co/{model.hub}/commits/main)"
-            ]
-        )
+        unmet = unpinned("model", model.revision, f"https://huggingface.co/{model.hub}/commits/main")
         return {"base": {"hub": model.hub, "revision": model.revision}}, {}, unmet
 
     def pretrain(self) -> Step:
@@ -258,7 +252,7 @@ def _tells_more(override: str) -> bool:
     return not (is_place or key in _NOT_IN_NAME or key.split(".")[0] in _NOT_IN_NAME_GROUPS)
 
 
-def _axes(config: Config) -> dict[str, Any]:
+def _axes(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
     return {
         "model": config.model.name,
         "data_mix": config.data_mix.name,
@@ -269,7 +263,24 @@ def _axes(config: Config) -> dict[str, Any]:
         "seed": config.seed,
         "source_language": config.data_mix.source_language,
         "target_language": config.data_mix.target_language,
+        "settings": digest(_common_settings(config, overrides), length=6),
     }
+
+
+def _common_settings(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
+    """What the rows of one table must have in common: all that is hashed, but for mix, method and beta."""
+    sections = {
+        "model": config.model,
+        "data_mix": config.data_mix,
+        "benchmark": config.benchmark,
+        "pretrain": config.pretrain,
+        "sft": config.sft,
+        "dpo": dataclasses.replace(config.dpo, beta=1.0),
+        "seed": config.seed,
+        # A method is a row; one that was changed on the command line is not the method of that name any more.
+        "method": sorted(item for item in overrides if item.lstrip("+~").startswith("method.")),
+    }
+    return {name: identity(section) for name, section in sections.items()}
 
 
 def _unmet(sources: dict[str, Source], option: str) -> list[str]:

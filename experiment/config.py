@@ -186,6 +186,23 @@ class Preflight:
 
 
 @dataclass(frozen=True, kw_only=True, config=DOOR)
+class Launcher:
+    """What carries the plan out: the function named by ``target``, with ``workers`` steps at once."""
+
+    name: str
+    target: str
+    workers: PositiveInt
+    threads: PositiveInt | None
+
+
+@dataclass(frozen=True, kw_only=True, config=DOOR)
+class Tracking:
+    """Where curves are logged besides the artifacts."""
+
+    name: Literal["none"]
+
+
+@dataclass(frozen=True, kw_only=True, config=DOOR)
 class Sweep:
     """The grids of an experiment file: each maps an override to a comma-separated list of values."""
 
@@ -204,8 +221,8 @@ class Config:
     dpo: Dpo
     generate: Generate
     preflight: Preflight
-    launcher: dict[str, Any]
-    tracking: dict[str, Any]
+    launcher: Launcher
+    tracking: Tracking
     mix: Percent
     seed: NonNegativeInt
     store: str
@@ -215,7 +232,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse combinations that no step could carry out."""
-        for check in (_check_model, _check_languages, _check_packing, _check_lengths, _check_launcher, _check_batches):
+        for check in (_check_model, _check_languages, _check_packing, _check_lengths, _check_batches):
             check(self)
 
 
@@ -265,13 +282,6 @@ def _check_lengths(config: Config) -> None:
         )
 
 
-def _check_launcher(config: Config) -> None:
-    for name, may_be_absent in (("world_size", "world_size" not in config.launcher), ("threads", True)):
-        value = config.launcher.get(name)
-        if not (value is None and may_be_absent) and (type(value) is not int or value < 1):
-            raise ValueError(f"launcher.{name}: expected a whole number of at least 1 (came: {value!r})")
-
-
 def _check_batches(config: Config) -> None:
     sections: list[tuple[str, Training]] = [("sft", config.sft)]
     if config.method.preference:
@@ -280,7 +290,7 @@ def _check_batches(config: Config) -> None:
         sections.append(("pretrain", config.pretrain))
     for name, section in sections:
         try:
-            accumulation(section.global_batch, section.micro_batch, config.launcher.get("world_size", 1))
+            accumulation(section.global_batch, section.micro_batch, world_size=1)
         except KirjoError as error:
             raise ValueError(f"{name}: {error}") from None
 

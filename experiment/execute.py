@@ -25,6 +25,8 @@ from experiment.task import Progress, Task
 # Dotfiles of a work folder are no part of the artifact.
 ATTEMPTS = ".attempts.json"
 
+CHECK_CLAIM_S = 10.0
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -46,7 +48,7 @@ def execute(step: Step, store: Store, progress: Progress, threads: int, observer
         with claim:
             if store.is_complete(step.stage, step.fingerprint) or store.finish(step.stage, step.fingerprint):
                 return Outcome("there")
-            damaged = damaged_inputs(step, store)
+            damaged = damaged_inputs(step, store, observer)
             if damaged:
                 return Outcome("damaged", damaged=damaged)
             return _run(step, store, claim, progress, threads)
@@ -58,7 +60,7 @@ def execute(step: Step, store: Store, progress: Progress, threads: int, observer
         return Outcome("failed", reason_of(error, store.root))
 
 
-def damaged_inputs(step: Step, store: Store) -> tuple[str, ...]:
+def damaged_inputs(step: Step, store: Store, observer: Observer) -> tuple[str, ...]:
     """Check every input against its checksums; what does not match is put aside, to be made again."""
     damaged = []
     for key in dict.fromkeys(step.inputs.values()):
@@ -66,10 +68,20 @@ def damaged_inputs(step: Step, store: Store) -> tuple[str, ...]:
         problems = store.verify(stage, fingerprint)
         if problems:
             print(f"input {key} is not as it was published: {'; '.join(problems)}", file=sys.stderr, flush=True)
-            if store.artifact(stage, fingerprint).exists():
-                store.quarantine(stage, fingerprint)
+            put_aside_if_damaged(store, key, observer)
             damaged.append(key)
     return tuple(damaged)
+
+
+def put_aside_if_damaged(store: Store, key: str, observer: Observer) -> None:
+    """Put a damaged artifact aside under its own claim: another process may have redone it a moment ago."""
+    stage, fingerprint = key.split("/")
+    claim = Claim.acquire(store.base(stage, fingerprint), observer=observer)
+    if claim is None:  # whoever holds it makes it again
+        return
+    with claim:
+        if store.artifact(stage, fingerprint).exists() and store.verify(stage, fingerprint):
+            store.quarantine(stage, fingerprint)
 
 
 def reason_of(error: BaseException, folder: Path) -> str:
@@ -90,7 +102,7 @@ def _run(step: Step, store: Store, claim: Claim, progress: Progress, threads: in
     stage = importlib.import_module(STAGES[step.stage].module)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
-    summary = stage.run(Task(step, store, work, progress))
+    summary = stage.run(Task(step, store, work, _while_held(claim, progress)))
     seconds = time.monotonic() - clock
     claim.check()
     store.publish(
@@ -111,6 +123,20 @@ def _run(step: Step, store: Store, claim: Claim, progress: Progress, threads: in
         summary=summary,
     )
     return Outcome("done", seconds=seconds, warnings=tuple(summary.get("warnings", ())))
+
+
+def _while_held(claim: Claim, progress: Progress) -> Progress:
+    """Look now and then whether the claim is still ours: who was thought dead must not write beside the new owner."""
+    last = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > CHECK_CLAIM_S:
+            claim.check()
+            last = time.monotonic()
+        progress(done, total)
+
+    return report
 
 
 def _count_attempt(work: Path) -> int:

@@ -13,7 +13,7 @@ from hydra.utils import get_method
 from experiment.claims import Observer, is_claimed
 from experiment.compile import compile_run
 from experiment.config import Config
-from experiment.errors import KirjoError
+from experiment.errors import KirjoError, StoreError
 from experiment.fingerprint import digest
 from experiment.plan import Plan, merge
 from experiment.show import show_plan
@@ -96,19 +96,23 @@ def _same_for_all(first: Config, other: Config) -> None:
 
 
 def _launcher(config: Config) -> Callable[..., int]:
-    target = config.launcher.get("_target_")
+    target = config.launcher.target
     try:
         launch: Callable[..., int] = get_method(str(target))
     except Exception as error:  # noqa: BLE001 - Hydra wraps whatever the import raises
         raise KirjoError(
-            f"launcher._target_: cannot find {target} ({type(error).__name__}); use launcher=local"
+            f"launcher.target: cannot find {target} ({type(error).__name__}); use launcher=local"
         ) from None
     return launch
 
 
 def _existing(root: Path) -> Store | None:
     """The store to look things up in; planning never makes one."""
-    return Store.open(root, create=False) if (root / "store.json").exists() else None
+    try:
+        found = (root / "store.json").exists()
+    except OSError as error:
+        raise StoreError(f"cannot look into {root}: {error.strerror or error}; name another store=PATH") from None
+    return Store.open(root, create=False) if found else None
 
 
 def _refuse_unmet(plan: Plan, states: dict[str, str]) -> None:
@@ -121,6 +125,7 @@ def _refuse_unmet(plan: Plan, states: dict[str, str]) -> None:
 
 def _record(plan: Plan, store: Store) -> None:
     """Leave what the analysis needs to find the results: the runs, and the sweep that asked for them."""
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     for run in plan.runs:
         store.save_run(
             {
@@ -130,6 +135,7 @@ def _record(plan: Plan, store: Store) -> None:
                 "axes": dict(run.axes),
                 "steps": dict(run.steps),
                 "config": dict(run.config),
+                "asked_for": now,
             }
         )
     runs = [run.id for run in plan.runs]
@@ -138,6 +144,6 @@ def _record(plan: Plan, store: Store) -> None:
             "id": digest(runs),
             "runs": runs,
             "command": ["python", "-m", "experiment", *sys.argv[1:]],
-            "first_asked_for": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "asked_for": now,
         }
     )

@@ -24,16 +24,26 @@ class RunResult:
     axes: Mapping[str, Any]
     overrides: tuple[str, ...]
     steps: Mapping[str, str]
+    asked_for: str  # when last, ISO 8601, UTC
     scores: Mapping[str, Mapping[str, Count]]
 
 
 def load_results(store: Store) -> list[RunResult]:
-    """All runs the store knows, in the order of their names.
+    """All runs the store knows, in the order of their ids.
 
     Raises:
-        StoreError: a score artifact is damaged.
+        StoreError: a run record or a score artifact is damaged.
     """
-    return [_result(store, record) for record in store.runs()]
+    results = []
+    for record in store.runs():
+        try:
+            results.append(_result(store, record))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StoreError(
+                f"{store.root / 'runs'}/{record.get('id')}.json is not a run record ({error!r}): "
+                "delete it and give the command of its run again, which writes it anew"
+            ) from None
+    return results
 
 
 def _result(store: Store, record: Mapping[str, Any]) -> RunResult:
@@ -44,7 +54,9 @@ def _result(store: Store, record: Mapping[str, Any]) -> RunResult:
             if found is not None:
                 language = role.removeprefix("score.")
                 scores[language] = counts(found, language)
-    return RunResult(record["name"], record["axes"], tuple(record["overrides"]), record["steps"], scores)
+    return RunResult(
+        record["name"], record["axes"], tuple(record["overrides"]), record["steps"], record["asked_for"], scores
+    )
 
 
 def read_verdicts(store: Store, key: str) -> list[Verdict] | None:

@@ -60,6 +60,12 @@ def quote_numbers(arguments: Iterable[str]) -> list[str]:
     return quoted
 
 
+def unquote_numbers(override: str) -> str:
+    """Undo :func:`quote_numbers`, so that an override reads as a user would type it."""
+    key, _, values = override.partition("=")
+    return f"{key}={values.replace(chr(39), '')}" if key in GROUPS_NAMED_BY_NUMBERS else override
+
+
 def expand(points: Iterable[Sequence[str]]) -> list[Point]:
     """Compose every point, once; an experiment file's grids become points of their own.
 
@@ -77,7 +83,7 @@ def expand(points: Iterable[Sequence[str]]) -> list[Point]:
 def _expand_one(overrides: list[str]) -> list[Point]:
     config = _compose(overrides)
     if not config.sweep.grids:
-        return [Point(tuple(overrides), config)]
+        return [Point(tuple(map(unquote_numbers, overrides)), config)]
     base = [item for item in overrides if _key(item) != "experiment"]
     file = [item for item in overrides if _key(item) == "experiment"]
     # A file that sets more than axes stays in its points; one that only names axes has done its part.

@@ -8,14 +8,12 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
 
 from rich.console import Console
 
 from experiment.claims import Observer, is_claimed
-from experiment.errors import KirjoError
-from experiment.execute import Outcome
+from experiment.config import Launcher
+from experiment.execute import Outcome, put_aside_if_damaged
 from experiment.plan import Plan, Step
 from experiment.store import Store
 from launchers.progress import Display
@@ -25,14 +23,12 @@ from launchers.worker import Worker, outcome_of
 # A step whose inputs turn out damaged is tried again after they were redone; not for ever on a failing disk.
 MOST_REDOS = 3
 POLL_S = 0.5
+LOOK_AGAIN_S = 2.0
 
 
-def launch(plan: Plan, store: Store, options: Mapping[str, Any]) -> int:
+def launch(plan: Plan, store: Store, launcher: Launcher) -> int:
     """Carry the plan out; returns 0 when every run is complete, 1 when a step failed."""
-    workers = options.get("workers", 1)
-    if not isinstance(workers, int) or workers < 1:
-        raise KirjoError(f"launcher.workers: expected a whole number of at least 1, got {workers!r}")
-    sweep = LocalSweep(plan, store, workers)
+    sweep = LocalSweep(plan, store, launcher.workers)
     Console().print(
         f"{len(plan.steps)} distinct steps for {len(plan.runs)} runs, {len(sweep.needed)} to run; "
         f"logs in {store.root / 'logs'}",
@@ -56,11 +52,10 @@ class LocalSweep:
             key for key, step in plan.steps.items() if store.is_complete(step.stage, step.fingerprint)
         }
         self._drop_damaged_results()
-        self.there = len(self.done)
         self.needed = plan.needed({key: key in self.done for key in plan.steps})
         self.executed: dict[str, float] = {}
         self.failed: dict[str, str] = {}
-        self.elsewhere: set[str] = set()
+        self.elsewhere: dict[str, float] = {}  # when this process found it there
         self.redos: Counter[str] = Counter()
         self.warnings: list[tuple[str, str]] = []
         self.weight = _dependents(plan)
@@ -72,7 +67,7 @@ class LocalSweep:
             for key in run.targets():
                 stage, fingerprint = key.split("/")
                 if key in self.done and self.store.verify(stage, fingerprint):
-                    self.store.quarantine(stage, fingerprint)
+                    put_aside_if_damaged(self.store, key, self.observer)
                     self.done.discard(key)
 
     def carry_out(self) -> None:
@@ -96,7 +91,7 @@ class LocalSweep:
 
     def ready(self) -> list[str]:
         """Steps whose inputs are all there; those that most others wait for come first."""
-        taken = self.elsewhere | set(self.running())
+        taken = set(self.elsewhere) | set(self.running())
         free = [key for key in self.pending() - taken if self.done.issuperset(self.plan.steps[key].inputs.values())]
         order = {key: index for index, key in enumerate(self.plan.steps)}
         return sorted(free, key=lambda key: (-self.weight[key], order[key]))
@@ -108,6 +103,8 @@ class LocalSweep:
         self.workers = []
 
     def _hand_out(self) -> None:
+        # One that died between two steps has left nobody to tell.
+        self.workers = [worker for worker in self.workers if worker.step or worker.process.is_alive()]
         for key in self.ready():
             worker = next((worker for worker in self.workers if worker.step is None), None)
             if worker is None:
@@ -116,7 +113,11 @@ class LocalSweep:
                 worker = Worker.start(self.store.root)
                 self.workers.append(worker)
             step = self.plan.steps[key]
-            worker.give(step, self._threads(step))
+            try:
+                worker.give(step, self._threads(step))
+            except OSError:  # it died just now; the next turn starts another
+                worker.step = None
+                return
             self.display.begin(key)
 
     def _threads(self, step: Step) -> int:
@@ -152,7 +153,7 @@ class LocalSweep:
                 self.executed[key] = outcome.seconds
                 self.warnings += [(key, warning) for warning in outcome.warnings]
         elif outcome.state == "elsewhere":
-            self.elsewhere.add(key)
+            self.elsewhere[key] = time.monotonic()
         elif outcome.state == "damaged":
             self._redo(key, outcome.damaged)
         else:
@@ -176,10 +177,12 @@ class LocalSweep:
         for key in list(self.elsewhere):
             step = self.plan.steps[key]
             if self.store.is_complete(step.stage, step.fingerprint):
-                self.elsewhere.discard(key)
+                del self.elsewhere[key]
                 self.done.add(key)
+            elif time.monotonic() - self.elsewhere[key] < LOOK_AGAIN_S:
+                continue  # a worker judges a foreign owner's silence by its own clock, so it may find it there again
             elif not is_claimed(self.store.base(step.stage, step.fingerprint), self.observer):
-                self.elsewhere.discard(key)
+                del self.elsewhere[key]
 
 
 def _dependents(plan: Plan) -> dict[str, int]:

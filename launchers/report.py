@@ -28,7 +28,7 @@ def summarize(plan: Plan, store: Store, sweep: LocalSweep, out: Console, err: Co
         step = plan.steps[key]
         err.print(f"warning: {step.stage} {step.label}: {warning}", highlight=False, markup=False, soft_wrap=True)
     if not sweep.failed:
-        return 0
+        return 0 if complete == len(plan.runs) else 1
     steps = {key: f"{plan.steps[key].stage} {plan.steps[key].label}" for key in sweep.failed}
     width = max(map(len, steps.values()))
     err.print(f"\n{'FAILED':<{width}}  WHY, AND WHERE THE LOG IS", style="bold")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import re
@@ -131,7 +132,7 @@ def plan(*overrides: str) -> Run:
     return compile_run(point.config, point.overrides)[0]
 
 
-def record(store: Store, run: Run) -> None:
+def record(store: Store, run: Run, asked_for: str = "2026-01-01T00:00:00.000+00:00") -> None:
     store.save_run(
         {
             "id": run.id,
@@ -140,6 +141,7 @@ def record(store: Store, run: Run) -> None:
             "axes": dict(run.axes),
             "steps": dict(run.steps),
             "config": {},
+            "asked_for": asked_for,
         }
     )
 
@@ -262,7 +264,7 @@ def test_two_experiments_are_two_tables(store):
     titles = [text.splitlines()[0] for text in tables(store, "table1")]
     assert titles == [
         "### Table 1: SFT data mixes (demo, demo, demo)",
-        "### Table 1: SFT data mixes (demo, demo, other)",
+        "### Table 1: SFT data mixes (demo, demo, other, benchmark.name=other, seed=7)",
     ]
 
 
@@ -280,16 +282,54 @@ def ask(capsys, *arguments: str) -> tuple[int, str, str]:
     return code, out, err
 
 
-def test_two_runs_for_one_cell_are_refused_until_one_is_chosen(store, capsys):
-    for seed in (1, 2):
-        record(store, plan("mix=0", f"seed={seed}"))
-    code, out, err = ask(capsys, "table1", "--store", str(store.root))
-    assert (code, out) == (2, "")
-    assert "en-fi-0pct: both demo/demo/0pct/sft,seed=1 and demo/demo/0pct/sft,seed=2 would stand in this row" in err
-    assert "--where" in err
+def test_runs_of_other_settings_stand_in_a_table_of_their_own(store, capsys):
+    changed = ("seed=2", "benchmark.max_new_tokens=64")
+    for mix in ("mix=0", "mix=40"):
+        record(store, plan(mix))
+        record(store, plan(mix, *changed))
+    scored(store, plan("mix=0"), "en", 3, 8)
+    code, out, err = ask(capsys, "table1", "--store", str(store.root), "--markdown")
+    assert (code, err) == (0, "")
+    titles = [line for line in out.splitlines() if line.startswith("### ")]
+    assert sorted(titles) == [
+        "### Table 1: SFT data mixes (demo, demo, demo)",
+        "### Table 1: SFT data mixes (demo, demo, demo, seed=2, benchmark.max_new_tokens=64)",
+    ]
+    assert out.count("3/8") == 1
     code, out, _ = ask(capsys, "table1", "--store", str(store.root), "--markdown", "--where", "seed=2")
     assert code == 0
-    assert "python -m experiment mix=0 seed=2 store=" in out
+    assert "mix=10 store=" in out
+    assert out.count("### ") == 1
+    assert "3/8" not in out
+
+
+def test_an_option_given_at_its_default_is_the_same_experiment(store, capsys):
+    record(store, plan("mix=0"))
+    record(store, plan("mix=40", "seed=42"))
+    code, out, _ = ask(capsys, "table1", "--store", str(store.root), "--markdown")
+    assert (code, out.count("### ")) == (0, 1)
+
+
+def test_of_one_run_by_two_versions_the_last_asked_for_counts(store, capsys):
+    run = plan("mix=0")
+    older = dataclasses.replace(run, steps={role: key[:-4] + "0000" for role, key in run.steps.items()})
+    record(store, older, asked_for="2025-01-01T00:00:00.000+00:00")
+    record(store, run)
+    scored(store, older, "en", 7, 8)
+    scored(store, run, "en", 3, 8)
+    code, out, _ = ask(capsys, "table1", "--store", str(store.root), "--markdown")
+    assert code == 0
+    assert "3/8" in out
+    assert "7/8" not in out
+    assert "1 older results of the same settings" in out
+
+
+def test_a_file_that_is_no_run_record_is_named(store, capsys):
+    record(store, plan("mix=0"))
+    (store.root / "runs" / "x.json").write_text('{"id": "x"}')
+    code, out, err = ask(capsys, "table1", "--store", str(store.root))
+    assert (code, out) == (2, "")
+    assert "x.json is not a run record" in err
 
 
 @pytest.mark.parametrize("kind", ["changed", "shortened", "gone", "manifest"])

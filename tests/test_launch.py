@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -14,7 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from experiment.compile import compile_run
+from experiment.plan import merge
+from experiment.store import Store
+from experiment.sweep import expand
+from launchers.local import LocalSweep
+from launchers.worker import Worker
 from tests import sweeps
+from tests.tiny import TINY
 
 TWO_MIXES = ("-m", "mix=0,100")
 
@@ -82,10 +90,17 @@ def test_manifests_tell_what_made_an_artifact(done: tuple[Path, object]) -> None
     assert found["mix"]["summary"]["source_rows"] == 24
 
 
-def test_no_path_of_this_machine_enters_a_fingerprinted_setting(done: tuple[Path, object]) -> None:
-    for manifest in sweeps.manifests(done[0]):
-        assert str(Path.home()) not in str(manifest["settings"])
-        assert "/tmp" not in str(manifest["settings"])
+def test_where_a_file_lies_does_not_enter_its_step(tmp_path: Path) -> None:
+    row = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}\n'
+    found = []
+    for folder in ("here", "there"):
+        data = tmp_path / folder / "conversations.jsonl"
+        data.parent.mkdir()
+        data.write_text(row)
+        options = ("data_mix.sft.en.reader=conversations", "data_mix.sft.en.rows=null", f"+data_mix.sft.en.path={data}")
+        found.append(sweeps.plan("mix=0", *options, store=tmp_path / "store")["steps"])
+        assert str(tmp_path) not in str(found[-1])
+    assert found[0] == found[1]
 
 
 def test_tables_read_the_store(done: tuple[Path, object]) -> None:
@@ -186,7 +201,9 @@ def test_a_killed_worker_fails_its_step_and_the_same_command_resumes(
     assert resumed["summary"]["resumed_from"] >= 4
 
 
-def test_a_killed_launcher_takes_its_workers_along(long_training: LongTraining) -> None:
+def test_a_killed_launcher_takes_its_workers_along(
+    long_training: LongTraining, done: tuple[Path, object], tmp_path: Path
+) -> None:
     process, store, wanted = long_training
     workers = [pid for pid in _processes_below(process.pid) if _is_worker(pid)]
     os.kill(process.pid, signal.SIGKILL)
@@ -195,6 +212,7 @@ def test_a_killed_launcher_takes_its_workers_along(long_training: LongTraining) 
     ended = sweeps.run(*wanted, store=store)
     assert ended.returncode == 0, ended.stderr
     assert not list(store.glob("*/*.claim-*"))
+    assert sweeps.scores(store) == undisturbed(done[0], tmp_path, wanted)
 
 
 def test_a_damaged_input_is_made_again_before_it_is_used(copy: Path) -> None:
@@ -202,11 +220,27 @@ def test_a_damaged_input_is_made_again_before_it_is_used(copy: Path) -> None:
     before = {path: path.read_bytes() for path in weights}
     for path in weights:
         flip_a_byte(path)
-    ended = sweeps.run(*TWO_MIXES, "benchmark.max_new_tokens=12", store=copy)
+    # Two workers: both may find the same damage.
+    ended = sweeps.run(*TWO_MIXES, "benchmark.max_new_tokens=12", "launcher.workers=2", store=copy)
     assert ended.returncode == 0, ended.stderr
     assert "damaged" in ended.stderr
     assert {path: path.read_bytes() for path in weights} == before
     assert len(list(copy.glob("sft/*.damaged-1"))) == 2
+
+
+def test_a_worker_that_died_between_steps_is_replaced(tmp_path: Path) -> None:
+    (point,) = expand([[*TINY, "mix=0"]])
+    plan = merge([compile_run(point.config, point.overrides)])
+    sweep = LocalSweep(plan, Store.open(tmp_path / "store", create=True), workers=1)
+    with contextlib.closing(sweep):
+        dead = Worker.start(sweep.store.root)
+        sweep.workers.append(dead)
+        os.kill(dead.process.pid or 0, signal.SIGKILL)
+        dead.process.join()
+        sweep._hand_out()
+        (worker,) = sweep.workers
+        assert worker is not dead
+        assert worker.step in sweep.running()
 
 
 def test_a_damaged_result_is_made_again_and_never_shown(copy: Path) -> None:

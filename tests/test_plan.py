@@ -144,7 +144,6 @@ ANSWERS = {"generate.en", "generate.fi", "score.en", "score.fi"}
         ("generate.batch_size=3", set()),
         ("launcher.workers=3", set()),
         ("launcher.threads=2", set()),
-        ("launcher.world_size=2 pretrain.micro_batch=1", set()),
         ("model.threads.default=2", set()),
         ("store=/elsewhere", set()),
         ("plan=true", set()),
@@ -458,7 +457,10 @@ def test_the_shown_plan_counts_what_is_to_run_and_names_what_is_unset(capsys, mo
     told = capsys.readouterr().out
     assert f"{len(plan.steps)} distinct steps for 1 runs" in told
     assert f"0 in the store somewhere, {len(plan.steps)} to run" in told
-    assert "model.revision=COMMIT is not set: LumiOpen/Poro-34B must be pinned" in told
+    assert (
+        "model.revision=COMMIT must be a full commit hash, 40 hex digits; see https://huggingface.co/LumiOpen/Poro-34B/commits"
+        in told
+    )
     show_plan(plan, dict.fromkeys(plan.steps, "unneeded"), Path("somewhere"))
     assert "To be set" not in capsys.readouterr().out
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,19 +80,25 @@ class Source:
         if self.reader == "demo" or self.path:
             return []
         if not self.hub:
+            if self.reader == "oasst":  # one file holds all languages, for SFT and preference data alike
+                return ["data_mix.path=FILE is not set (the OpenAssistant trees)"]
             return [f"{option}.path=FILE is not set ({self.reader}, '{self.language}')"]
-        if not self.revision:
-            return [
-                f"{option}.revision=COMMIT is not set: {self.hub} must be pinned "
-                f"(see https://huggingface.co/datasets/{self.hub}/commits/main), or {option}.path=FILE"
-            ]
-        return []
+        lines = unpinned(option, self.revision, f"https://huggingface.co/datasets/{self.hub}/commits/main")
+        return [f"{line}, or {option}.path=FILE" for line in lines]
 
 
 def _generator_version() -> int:
     from experiment.sources import demo
 
     return demo.VERSION
+
+
+def unpinned(option: str, revision: str | None, where: str) -> list[str]:
+    """What to set if ``revision`` is no commit: a branch moves, and would do so without another fingerprint."""
+    if revision and re.fullmatch("[0-9a-f]{40}", revision):
+        return []
+    came = f" (came: {revision})" if revision else ""
+    return [f"{option}.revision=COMMIT must be a full commit hash, 40 hex digits{came}; see {where}"]
 
 
 def content_digest(path: str) -> str:

@@ -22,7 +22,7 @@ ROUNDING = {"float32": 0.02, "bf16": 2.0}
 def run(task: Task) -> dict[str, Any]:
     """Write the checkpoint; report pairs and warnings."""
     settings = task.section(Dpo)
-    model, tokenizer = load(task.input("model") / MODEL, settings.precision)
+    model, tokenizer = load(task.input("model") / MODEL)
     roles = [role for role in task.step.inputs if role.startswith("reference.")]
     rows = concatenate_datasets([Dataset.from_parquet(str(task.input(role) / ROWS)) for role in roles])
     rows = rows.select_columns([*TOKENS, *LOGPS])
@@ -32,5 +32,5 @@ def run(task: Task) -> dict[str, Any]:
     check_first_batch(trainer, found, expected=DPO_START, tolerance=settings.beta * ROUNDING[settings.precision] / 2)
     summary = train(trainer, task)
     found.write(task.work)
-    save(model, tokenizer, task.work)
+    save(model, tokenizer, task.work, settings.precision)
     return {**summary, "pairs": len(rows), "warnings": found.warnings}

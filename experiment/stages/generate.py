@@ -25,7 +25,7 @@ def run(task: Task) -> dict[str, Any]:
     prompts = read_prompts(
         task.source("prompts", task.settings["prompts"]), exclude=task.settings["exclude_instructions"]
     )
-    model, tokenizer = load(task.input("model") / MODEL)
+    model, tokenizer = load(task.input("model") / MODEL, dtype="auto")
     if torch.cuda.is_available():
         model = model.to("cuda")
     model.eval()

@@ -38,7 +38,7 @@ def run(task: Task) -> dict[str, Any]:
         train_dataset=Dataset.from_dict({"input_ids": blocks, "labels": blocks}),
     )
     summary = train(trainer, task)
-    save(model, tokenizer, task.work)
+    save(model, tokenizer, task.work, settings.precision)
     return {
         **summary,
         "parameters": model.num_parameters(),

@@ -22,7 +22,7 @@ ROWS = "reference.parquet"
 def run(task: Task) -> dict[str, Any]:
     """Write the tokenised pairs with their log-probabilities (natural log, summed over the reply's tokens)."""
     settings = task.settings
-    model, tokenizer = load(task.input("model") / MODEL, settings["precision"])
+    model, tokenizer = load(task.input("model") / MODEL)
     rows = encode_pairs(tokenizer, read_pairs(task), settings["max_length"], settings["max_prompt_length"])
     usable = [row for row in rows if row["chosen_ids"] and row["rejected_ids"]]
     if not usable:

@@ -21,7 +21,7 @@ from experiment.training.preflight import check_first_batch, check_sft
 def run(task: Task) -> dict[str, Any]:
     """Write the checkpoint; report rows, supervised tokens and warnings."""
     settings = task.section(Sft)
-    model, tokenizer = load_base(task, settings.precision)
+    model, tokenizer = load_base(task)
     set_seed(task.settings["seed"])  # new tokens' embeddings are drawn at random
     add_chat_format(tokenizer, model)
     rows = [
@@ -49,7 +49,7 @@ def run(task: Task) -> dict[str, Any]:
     check_first_batch(trainer, found)
     summary = train(trainer, task)
     found.write(task.work)
-    save(model, tokenizer, task.work)
+    save(model, tokenizer, task.work, settings.precision)
     return {
         **summary,
         "rows": found.rows,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ CHECKPOINTS = "checkpoints"
 _COMPLETE = "complete"  # written into a checkpoint when all of it is there
 
 
-def trainer_arguments(task: Task, training: Training, world_size: int = 1) -> dict[str, Any]:
+def trainer_arguments(task: Task, training: Training) -> dict[str, Any]:
     """What every trainer is told, as keyword arguments of ``TrainingArguments`` and its children."""
     on_cpu = not torch.cuda.is_available()
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
     return {
         "output_dir": str(task.work / CHECKPOINTS),
         "per_device_train_batch_size": training.micro_batch,
@@ -84,6 +86,7 @@ def train(trainer: Any, task: Task) -> dict[str, Any]:
     Returns:
         Optimizer steps, final loss, and the step that training was resumed from (0: from the start).
     """
+    _refuse_other_batch(trainer, task.settings["training"]["global_batch"])
     resume_from = last_checkpoint(task.work)
     trainer.add_callback(TaskCallback(task))
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
@@ -101,6 +104,17 @@ def train(trainer: Any, task: Task) -> dict[str, Any]:
         "final_loss": float(losses[-1]) if losses else None,
         "resumed_from": int(resume_from.name.split("-")[1]) if resume_from else 0,
     }
+
+
+def _refuse_other_batch(trainer: Any, global_batch: int) -> None:
+    """One process that sees several GPUs would spread every micro-batch over all of them, and train with more rows."""
+    arguments = trainer.args
+    found = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+    if found != global_batch:
+        raise KirjoError(
+            f"the trainer would take {found} rows a step where the global batch is {global_batch}: this process sees "
+            f"{arguments.n_gpu} GPUs; let it see one (CUDA_VISIBLE_DEVICES=0)"
+        )
 
 
 def last_checkpoint(work: Path) -> Path | None:
