@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,11 +137,18 @@ def _table(layout: Layout, experiment: tuple[str, ...], runs: Sequence[RunResult
         f"{layout.title} ({', '.join([*experiment, *_apart(runs)])})",
         headings,
         tuple(rows),
-        _notes(experiment, target, superseded, [f"{label}: {command}" for label, command in missing]),
+        _notes(experiment, runs, target, superseded, [f"{label}: {command}" for label, command in missing]),
     )
 
 
-def _notes(experiment: tuple[str, ...], target: str, superseded: int, missing: Sequence[str]) -> tuple[str, ...]:
+def _resolution(total: int) -> float:
+    """1.96 standard errors of the difference of two independent shares around one half, in percentage points."""
+    return 100 * 1.96 * math.sqrt(2 * 0.25 / total)
+
+
+def _notes(
+    experiment: tuple[str, ...], runs: Sequence[RunResult], target: str, superseded: int, missing: Sequence[str]
+) -> tuple[str, ...]:
     notes = [
         f"Published: {published.source()}; k (percent) of 783 instructions, instruction-level strict accuracy.",
         "Measured: k/n (percent), the same metric; "
@@ -149,8 +157,14 @@ def _notes(experiment: tuple[str, ...], target: str, superseded: int, missing: S
     ]
     if experiment[2] != "ifeval":
         notes.append(
-            f"The benchmark '{experiment[2]}' is not IFEval and the model is not Poro 34B: "
-            "compare the course of a column, not its level, with the published one."
+            f"The benchmark '{experiment[2]}' is not IFEval and the model is not Poro 34B: levels do not compare. "
+            "Of the courses, read the one of the language column; the accuracies are those of a very small model."
+        )
+    if runs := [run for run in runs if target in run.scores]:
+        total = runs[0].scores[target][METRIC].total
+        notes.append(
+            f"At n = {total} instructions two accuracies less than about {_resolution(total):.0f} points apart "
+            "cannot be told apart (95 %, independent rows)."
         )
     if superseded:
         notes.append(

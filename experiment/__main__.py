@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import hydra
@@ -24,6 +25,14 @@ def _request(_config: DictConfig) -> None:
     sweep.request([list(HydraConfig.get().overrides.task)])
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: what a scheduler sends, handled like Ctrl-C."""
+
+
+def _terminate(_signal: int, _frame: object) -> None:
+    raise Terminated
+
+
 def _compose_request() -> None:
     try:
         _request()
@@ -34,12 +43,13 @@ def _compose_request() -> None:
 
 def main() -> None:
     """Compose what was asked for, then plan it, then carry it out; exit 0, 1 (a step failed) or 2 (wrong request)."""
+    signal.signal(signal.SIGTERM, _terminate)
     wants_traceback = os.environ.get(FULL_ERROR) == "1"
     # Hydra then raises instead of printing, and one place words every message.
     os.environ[FULL_ERROR] = "1"
     # Hydra's parser takes -m before the overrides or behind them, but not among them.
     given = sorted(sys.argv[1:], key=lambda item: item not in ("-m", "--multirun"))
-    sys.argv[1:] = sweep.quote_numbers(given)
+    sys.argv[1:] = sweep.quote(given)
     try:
         _compose_request()
         points = sweep.take()
@@ -53,9 +63,9 @@ def main() -> None:
             raise
         print(f"error: {explain(error)}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(143 if isinstance(stop, Terminated) else 130)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from experiment.task import Progress, Task
 ATTEMPTS = ".attempts.json"
 
 CHECK_CLAIM_S = 10.0
+NEARLY_FULL = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,10 @@ def reason_of(error: BaseException, folder: Path) -> str:
     text = str(error).strip()
     line = f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or "No space left" in text or "os error 28" in text or shutil.disk_usage(folder).free == 0:
-        return f"disk full at {folder}: free space, then give the same command again ({line})"
+    free = shutil.disk_usage(folder).free
+    # Some libraries only say that a write came out short; on a disk this full that is the likely reason.
+    if full or "No space left" in text or "os error 28" in text or free < NEARLY_FULL:
+        return f"disk full at {folder} ({free} bytes free): free space, then give the same command again ({line})"
     return line
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -41,9 +42,15 @@ def carry_out(points: Sequence[Sequence[str]]) -> int:
             show_plan(plan, states, Path(config.store))
         return 0
     launch = _launcher(config)
-    _refuse_unmet(plan, step_states(plan, _existing(Path(config.store))))
-    store = Store.open(Path(config.store), create=True)
-    _record(plan, store)
+    store = _existing(Path(config.store))
+    states = step_states(plan, store)
+    _refuse_unmet(plan, states)
+    if store and not {"missing", "running"} & set(states.values()):
+        with contextlib.suppress(StoreError, OSError):  # all is there: a store that can only be read will do
+            _record(plan, store)
+    else:
+        store = Store.open(Path(config.store), create=True)
+        _record(plan, store)
     return int(launch(plan, store, config.launcher))
 
 

@@ -16,11 +16,6 @@ class Count:
     total: int
 
     @property
-    def percent(self) -> float:
-        """The share in percent; 0 of 0 is 0."""
-        return 100 * self.correct / self.total if self.total else 0.0
-
-    @property
     def truncated(self) -> str:
         """The share in percent, cut (not rounded) to two decimals as the paper prints it."""
         hundredths = 10_000 * self.correct // self.total if self.total else 0

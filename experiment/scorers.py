@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiment.errors import DataError
+from experiment.errors import DataError, KirjoError
 from experiment.sources.jsonl import read_jsonl
 from experiment.sources.records import BenchmarkPrompt
 from experiment.sources.source import Source
@@ -39,11 +39,25 @@ class Verdict:
 
 
 def identity() -> dict[str, Any]:
-    """What decides a verdict besides prompt and response: the checkers' versions and langdetect's seed."""
+    """What decides a verdict besides prompt and response: the checkers' versions and seeds.
+
+    Raises:
+        KirjoError: a package is not installed.
+    """
     return {
-        "ifeval": {"lm_eval": importlib.metadata.version("lm_eval"), "seed": GUESSES_SEED},
-        "response_language": {"langdetect": importlib.metadata.version("langdetect"), "seed": LANGDETECT_SEED},
+        "ifeval": {"lm_eval": _version("lm_eval"), "nltk": _version("nltk"), "seed": GUESSES_SEED},
+        "response_language": {"langdetect": _version("langdetect"), "seed": LANGDETECT_SEED},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        raise KirjoError(
+            f"{package} is not installed here, and its version decides verdicts: pip install {package} "
+            f"(with {sys.executable})"
+        ) from None
 
 
 def score(prompt: BenchmarkPrompt, response: str) -> list[Verdict]:

@@ -12,6 +12,11 @@ from experiment.plan import Plan
 from experiment.stages import STAGES
 
 
+def counted(number: int, thing: str) -> str:
+    """``1 step``, ``2 steps``."""
+    return f"{number} {thing}" + "s" * (number != 1)
+
+
 def show_plan(plan: Plan, states: dict[str, str], store: Path) -> None:
     """Print the steps by stage, the runs, and what is still to be set."""
     console = Console(soft_wrap=True)
@@ -20,8 +25,8 @@ def show_plan(plan: Plan, states: dict[str, str], store: Path) -> None:
     counts = Counter(states.values())
     asked = sum(len(run.steps) for run in plan.runs)
     console.print(
-        f"{len(plan.steps)} distinct steps for {len(plan.runs)} runs ({asked} without sharing); "
-        f"{counts['done']} in the store {store}, {counts['missing']} to run"
+        f"{counted(len(plan.steps), 'distinct step')} for {counted(len(plan.runs), 'run')} ({asked} without sharing); "
+        f"{counts['done']} in {store}, {counts['missing']} to run"
         + (f", {counts['running']} running" if counts["running"] else "")
         + (f", {counts['unneeded']} not needed again" if counts["unneeded"] else ""),
         highlight=False,

@@ -27,6 +27,10 @@ from experiment.provenance import FORMAT, FileInfo, Manifest, check_format
 __all__ = ["FileInfo", "Manifest", "Store", "read_json", "write_json_atomic"]
 
 
+class _Untouchable(StoreError):
+    """What is there cannot be judged from here: it is no damage, and must be neither redone nor put aside."""
+
+
 class Store:
     """The artifacts, logs and records under one root; see the module for the layout."""
 
@@ -47,7 +51,7 @@ class Store:
             else:
                 raise StoreError(
                     f"no store at {root} (it has no store.json): run an experiment first "
-                    "(python -m experiment ...), or name the right folder with store=..."
+                    "(python -m experiment ...), or name the right folder (store=PATH, --store PATH)"
                 )
             if create:
                 with tempfile.TemporaryFile(dir=root) as probe:
@@ -80,23 +84,41 @@ class Store:
         return _manifest_in(self.artifact(stage, fingerprint), stage, fingerprint)
 
     def is_complete(self, stage: str, fingerprint: str) -> bool:
-        """Whether the artifact is there with every file in its right size (contents are not read)."""
-        try:
-            manifest = self.read_manifest(stage, fingerprint)
-        except StoreError:
-            return False
-        return manifest is not None and not manifest.wrong_sizes(self.artifact(stage, fingerprint))
+        """Whether the artifact is there with every file in its right size (contents are not read).
 
-    def verify(self, stage: str, fingerprint: str) -> list[str]:
-        """What is wrong with the artifact, a sentence each; empty if every file is as it was published."""
+        Raises:
+            StoreError: that cannot be told: the disk does not answer, or a newer Kirjo wrote the artifact.
+        """
         folder = self.artifact(stage, fingerprint)
         try:
             manifest = self.read_manifest(stage, fingerprint)
+        except _Untouchable:
+            raise
+        except StoreError:
+            return False
+        with _reading(folder):
+            try:
+                return manifest is not None and not manifest.wrong_sizes(folder)
+            except FileNotFoundError:  # gone while it was looked at
+                return False
+
+    def verify(self, stage: str, fingerprint: str) -> list[str]:
+        """What is wrong with the artifact, a sentence each; empty if every file is as it was published.
+
+        Raises:
+            StoreError: that cannot be told, as in `is_complete`.
+        """
+        folder = self.artifact(stage, fingerprint)
+        try:
+            manifest = self.read_manifest(stage, fingerprint)
+        except _Untouchable:
+            raise
         except StoreError as error:
             return [str(error)]
         if manifest is None:
             return [f"{folder}: there is no artifact"]
-        return manifest.wrong_sizes(folder) or manifest.wrong_contents(folder)
+        with _reading(folder):
+            return manifest.wrong_sizes(folder) or manifest.wrong_contents(folder)
 
     def quarantine(self, stage: str, fingerprint: str) -> Path:
         """Put a damaged artifact aside, so that it is redone and never used; returns where it went."""
@@ -150,10 +172,13 @@ class Store:
         work = self.work(stage, fingerprint)
         try:
             manifest = _manifest_in(work, stage, fingerprint)
+        except _Untouchable:
+            raise
         except StoreError:
             return None
-        if manifest is None or manifest.wrong_sizes(work) or manifest.wrong_contents(work):
-            return None
+        with _reading(work):
+            if manifest is None or manifest.wrong_sizes(work) or manifest.wrong_contents(work):
+                return None
         with _disk(work):
             return self._move(stage, fingerprint)
 
@@ -207,6 +232,17 @@ def _disk(folder: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _Untouchable(
+            f"cannot read {error.filename or path}: {error.strerror or error}; nothing was changed. "
+            "Once it can be read again (disk, mount, permissions), run the same command again"
+        ) from error
+
+
 def _refuse_foreign(root: Path) -> None:
     if root.exists() and not root.is_dir():
         raise StoreError(f"cannot use {root} as a store: it is a file; name a folder with store=...")
@@ -221,12 +257,18 @@ def _refuse_foreign(root: Path) -> None:
 
 def _manifest_in(folder: Path, stage: str, fingerprint: str) -> Manifest | None:
     path = folder / "manifest.json"
+    with _reading(path):
+        try:
+            content = read_json(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
     try:
-        manifest = Manifest.from_json(read_json(path), path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
+        manifest = Manifest.from_json(content, path)
+    except StoreError as error:
+        found = content.get("format") if isinstance(content, dict) else None
+        if isinstance(found, int) and found > FORMAT:
+            raise _Untouchable(str(error)) from None
+        raise
     if (manifest.stage, manifest.fingerprint) != (stage, fingerprint):
         raise StoreError(f"{path} belongs to {manifest.stage}/{manifest.fingerprint}; delete its folder to redo it")
     return manifest
@@ -289,7 +331,13 @@ def _save(folder: Path, record: Mapping[str, Any]) -> None:
 def _records(folder: Path) -> list[dict[str, Any]]:
     records = []
     for path in sorted(folder.glob("*.json")):
-        record = read_json(path)
+        try:
+            record = read_json(path)
+        except OSError as error:
+            raise StoreError(
+                f"cannot read the record {path}: {error.strerror or error}; make it readable, or move it away and run "
+                "the same command again"
+            ) from error
         if not isinstance(record, dict) or record.get("id") != path.stem:
             raise StoreError(
                 f'{path}: expected a record with "id": "{path.stem}"; delete it and run the same command again'

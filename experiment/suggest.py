@@ -26,6 +26,10 @@ def explain(error: Exception) -> str:
     choice = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     if choice:
         return _unknown_choice(choice.group(1), choice.group(2), text)
+    if text.startswith("Ambiguous value"):
+        named = re.search(r"'([^']+)'", text)
+        asked = named.group(1) if named else "an option"
+        return f"{asked} has several values: put -m in front to run them all (python -m experiment -m {asked})"
     lines = [line for line in text.splitlines() if line.strip() and "HYDRA_FULL_ERROR" not in line]
     return "\n".join(lines) or type(error).__name__
 

@@ -60,6 +60,18 @@ def quote_numbers(arguments: Iterable[str]) -> list[str]:
     return quoted
 
 
+def quote(arguments: Iterable[str]) -> list[str]:
+    """Quote what Hydra's grammar does not take bare: numbers that name a choice, spaces, letters outside ASCII."""
+    quoted = []
+    for argument in quote_numbers(arguments):
+        key, equals, value = argument.partition("=")
+        bare = bool(value) and value[0] not in "'\"[{(" and not key.startswith("-")
+        if equals and bare and re.search(r"[^!-~]", value) and "'" not in value:
+            value = f"'{value}'"
+        quoted.append(f"{key}{equals}{value}")
+    return quoted
+
+
 def unquote_numbers(override: str) -> str:
     """Undo :func:`quote_numbers`, so that an override reads as a user would type it."""
     key, _, values = override.partition("=")

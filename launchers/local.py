@@ -15,6 +15,7 @@ from experiment.claims import Observer, is_claimed
 from experiment.config import Launcher
 from experiment.execute import Outcome, put_aside_if_damaged
 from experiment.plan import Plan, Step
+from experiment.show import counted
 from experiment.store import Store
 from launchers.progress import Display
 from launchers.report import summarize
@@ -30,8 +31,8 @@ def launch(plan: Plan, store: Store, launcher: Launcher) -> int:
     """Carry the plan out; returns 0 when every run is complete, 1 when a step failed."""
     sweep = LocalSweep(plan, store, launcher.workers)
     Console().print(
-        f"{len(plan.steps)} distinct steps for {len(plan.runs)} runs, {len(sweep.needed)} to run; "
-        f"logs in {store.root / 'logs'}",
+        f"{counted(len(plan.steps), 'distinct step')} for {counted(len(plan.runs), 'run')}, "
+        f"{len(sweep.needed)} to run; logs in {store.root / 'logs'}",
         highlight=False,
         soft_wrap=True,
     )
@@ -53,6 +54,11 @@ class LocalSweep:
         }
         self._drop_damaged_results()
         self.needed = plan.needed({key: key in self.done for key in plan.steps})
+        for key in self.needed:
+            stage, fingerprint = key.split("/")
+            if store.artifact(stage, fingerprint).exists():  # with a file missing or cut short
+                _tell_damaged(key)
+        self.theirs: set[str] = set()  # made by another process meanwhile
         self.executed: dict[str, float] = {}
         self.failed: dict[str, str] = {}
         self.elsewhere: dict[str, float] = {}  # when this process found it there
@@ -69,6 +75,7 @@ class LocalSweep:
                 if key in self.done and self.store.verify(stage, fingerprint):
                     put_aside_if_damaged(self.store, key, self.observer)
                     self.done.discard(key)
+                    _tell_damaged(key)
 
     def carry_out(self) -> None:
         """Give ready steps to idle workers until nothing more can be done."""
@@ -149,7 +156,9 @@ class LocalSweep:
         self.display.end(key, outcome)
         if outcome.state in ("done", "there"):
             self.done.add(key)
-            if outcome.state == "done":
+            if outcome.state == "there":
+                self.theirs.add(key)
+            else:
                 self.executed[key] = outcome.seconds
                 self.warnings += [(key, warning) for warning in outcome.warnings]
         elif outcome.state == "elsewhere":
@@ -170,7 +179,7 @@ class LocalSweep:
             complete[other] = False
         self.needed |= self.plan.needed({**complete, **dict.fromkeys(self.pending(), False)})
         for other in damaged:
-            print(f"{other} was damaged on disk: put aside and made again", file=sys.stderr)
+            _tell_damaged(other)
 
     def _look_elsewhere(self) -> None:
         """See whether steps that another process works on are done, or free again."""
@@ -179,10 +188,15 @@ class LocalSweep:
             if self.store.is_complete(step.stage, step.fingerprint):
                 del self.elsewhere[key]
                 self.done.add(key)
+                self.theirs.add(key)
             elif time.monotonic() - self.elsewhere[key] < LOOK_AGAIN_S:
                 continue  # a worker judges a foreign owner's silence by its own clock, so it may find it there again
             elif not is_claimed(self.store.base(step.stage, step.fingerprint), self.observer):
                 del self.elsewhere[key]
+
+
+def _tell_damaged(key: str) -> None:
+    print(f"{key} was damaged on disk: put aside and made again", file=sys.stderr)
 
 
 def _dependents(plan: Plan) -> dict[str, int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from experiment.plan import Plan
+from experiment.show import counted
 from experiment.store import Store
 
 if TYPE_CHECKING:
@@ -18,9 +19,13 @@ def summarize(plan: Plan, store: Store, sweep: LocalSweep, out: Console, err: Co
     """Print what was done, warnings, and what failed, why and where its log is; returns the exit code."""
     complete = sum(all(key in sweep.done for key in run.targets()) for run in plan.runs)
     took = time.monotonic() - sweep.started
+    parts = [f"{counted(len(sweep.executed), 'step')} run"]
+    if sweep.theirs:
+        parts.append(f"{len(sweep.theirs)} made by another process")
+    parts.append(f"{len(plan.steps) - len(sweep.needed)} not needed or there already")
     out.print(
-        f"{len(sweep.executed)} steps run, {len(plan.steps) - len(sweep.needed)} not needed or there already; "
-        f"{complete} of {len(plan.runs)} runs complete in {store.root}; {took:.0f} s",
+        f"{', '.join(parts)}; {complete} of {counted(len(plan.runs), 'run')} complete; "
+        f"store: {store.root}; {took:.0f} s",
         highlight=False,
         soft_wrap=True,
     )

@@ -19,11 +19,13 @@ from experiment.plan import Step
 from experiment.store import Store
 
 # How a worker's libraries use the machine; what the user has set stands.
-# glibc hands small tensors back to the system and asks for them again at every step; kept, training on a CPU takes a
-# fifth less time. Blocks of 32 MiB and more still go back at once.
-# Threads that spin while they wait for each other are fast on idle cores and many times slower on busy ones.
+# glibc hands small tensors back to the system and asks for them again at every step; keeping them saves time on a CPU.
+# Blocks of 32 MiB and more still go back at once.
+# Threads that spin while they wait for each other are fast on idle cores and very slow on busy ones.
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
+    # A worker that is stopped in its work leaves semaphores behind; the interpreter cleans up, and complains.
+    "PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker",
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
     "MALLOC_TOP_PAD_": str(64 << 20),

@@ -80,7 +80,7 @@ def test_truncated_at_the_edges():
     assert [Count(k, 783).truncated for k in (0, 285, 783)] == ["0.00", "36.39", "100.00"]
     assert Count(2, 3).truncated == "66.66"
     assert Count(0, 0).truncated == "0.00"
-    assert (Count(1, 4).percent, Count(0, 0).percent) == (25.0, 0.0)
+    assert (Count(1, 4).truncated, Count(0, 0).truncated) == ("25.00", "0.00")
 
 
 def verdict(key: int, index: int, strict: bool, loose: bool, language: str = "fi") -> Verdict:

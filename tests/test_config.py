@@ -284,7 +284,7 @@ def test_the_config_is_frozen_all_the_way():
         ("model=poro", r"did you mean poro-34b\?"),
         ("experiment=tabel1", r"did you mean table1\?"),
         ("dpo_beta=0.2", r"dpo_beta may be: 0.01, 0.05, 0.1\)\. Any other beta: dpo.beta=0.2"),
-        ("mix=0,10", "add --multirun"),
+        ("mix=0,10", "put -m in front"),
     ],
 )
 def test_an_unknown_name_comes_with_the_nearest(override, nearest, capsys, monkeypatch):

@@ -15,10 +15,13 @@ from experiment.results import RESPONSES
 from experiment.sources.jsonl import read_jsonl, write_jsonl
 from experiment.sources.records import Message
 from experiment.sources.source import Source
+from experiment.stages import generate
 from experiment.stages.generate import PARTIAL
 from experiment.store import Store
 from experiment.training.chat import add_chat_format, encode_prompt
 from tests import models
+
+pytestmark = pytest.mark.usefixtures("alone")
 
 QUESTIONS = (
     "Hi",
@@ -33,12 +36,6 @@ QUESTIONS = (
     "Say hello to everyone at the bakery!",
 )
 NEW_TOKENS = 24
-
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.set_num_threads(1)
-    models.refuse_network(monkeypatch)
 
 
 @pytest.fixture(scope="module", params=["bloom", "llama"])
@@ -200,7 +197,7 @@ class TestInterrupted:
         )
         folder = models.finish(store, step)
         assert (folder / RESPONSES).read_bytes() == expected
-        assert not (folder / PARTIAL).exists()
+        assert [path.name for path in folder.iterdir() if path.name not in ("manifest.json", RESPONSES)] == []
         assert models.summary(store, step)["prompts"] == len(QUESTIONS)
 
     def test_what_is_there_is_not_generated_again(
@@ -215,3 +212,19 @@ class TestInterrupted:
         models.finish(store, step)
         kept = {row["key"] for row in rows}
         assert {row["key"] for row in responses(store, step) if row["response"] == "kept"} == kept
+
+    def test_a_kill_before_publishing_loses_no_answer(
+        self, chat: tuple[Any, Any], whole: tuple[Step, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        step, expected = whole
+        store, _ = new_store(tmp_path / "broken", chat)
+
+        def killed(*_args: Any, **_kwargs: Any) -> None:
+            raise KeyError("killed")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "publish", killed)
+            assert models.attempt(store, step).state == "failed"
+        assert (store.work("generate", step.fingerprint) / RESPONSES).read_bytes() == expected
+        monkeypatch.setattr(generate, "_answer", killed)
+        assert (models.finish(store, step) / RESPONSES).read_bytes() == expected

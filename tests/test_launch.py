@@ -48,7 +48,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
 
 
 def executed(output: str) -> int:
-    found = re.search(r"(\d+) steps run", output)
+    found = re.search(r"(\d+) steps? run", output)
     assert found, output
     return int(found.group(1))
 
@@ -63,7 +63,7 @@ def test_a_sweep_ends_complete_and_quiet(done: tuple[Path, subprocess.CompletedP
     store, ended = done
     assert ended.returncode == 0, ended.stderr
     assert executed(ended.stdout) == 1 + 2 + 2 + 4 + 4  # pretrain, mix, sft, generate, score
-    assert "2 of 2 runs complete" in ended.stdout
+    assert "2 of 2 runs complete;" in ended.stdout
     assert ended.stderr == ""
     assert len(ended.stdout.splitlines()) == 2  # what is to be done, and what was
     assert not list(store.glob("*/*.work"))
@@ -128,7 +128,7 @@ def test_a_failing_step_stops_only_what_needs_it(copy: Path) -> None:
     wanted = ("-m", "method=sft,dpo_en", "mix=100", "dpo.learning_rate=1e20", "dpo.epochs=3")
     ended = sweeps.run(*wanted, store=copy)
     assert ended.returncode == 1
-    assert "1 of 2 runs complete" in ended.stdout
+    assert "1 of 2 runs complete;" in ended.stdout
     assert "Traceback" not in ended.stderr
     table = re.sub(r"[\s│]+", "", ended.stderr)
     assert "dpoen-fi-100pct" in table

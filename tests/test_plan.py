@@ -202,7 +202,7 @@ def test_the_scorers_identity_decides_scores_only(configs, monkeypatch):
 def test_the_scorers_identity_tells_the_installed_versions(monkeypatch):
     monkeypatch.undo()
     found = scorers.identity()
-    assert set(found["ifeval"]) == {"lm_eval", "seed"}
+    assert set(found["ifeval"]) == {"lm_eval", "nltk", "seed"}
     assert found["response_language"]["seed"] == scorers.LANGDETECT_SEED
 
 

@@ -24,22 +24,13 @@ from experiment.training.preference import encode_pairs
 from experiment.training.preflight import check_first_batch, check_pairs, check_sft
 from tests import models
 
+pytestmark = pytest.mark.usefixtures("alone")
+
 END = 9
+CUT = "are longer than max_length (or a prompt than max_prompt_length) and were cut"
 
 SHORT = models.conversation("Hi", "Yes.")
 LONG = models.conversation("Tell me about the town. " * 8, "It is old. " * 8)
-
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.set_num_threads(1)
-    models.refuse_network(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tokenizer = models.toy_tokenizer()
-    return models.save_model(tmp_path_factory.mktemp("base"), models.toy_bloom(tokenizer), tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +40,8 @@ def tokenizer() -> Any:
     return found
 
 
-def row(labels: list[int], cut: bool = False) -> dict[str, Any]:
-    return {"input_ids": [1] * len(labels), "labels": labels, "cut": cut}
+def row(labels: list[int], cut: bool = False, ends: int = 1, answers: int = 1) -> dict[str, Any]:
+    return {"input_ids": [1] * len(labels), "labels": labels, "cut": cut, "ends": ends, "answers": answers}
 
 
 def pair(chosen: list[int], rejected: list[int], cut: bool = False) -> dict[str, Any]:
@@ -59,30 +50,33 @@ def pair(chosen: list[int], rejected: list[int], cut: bool = False) -> dict[str,
 
 class TestConversations:
     def test_counts(self) -> None:
-        found = check_sft([row([-100, 3, END]), row([4, 5, END, 6])], END, 0.0)
+        found = check_sft([row([-100, 3, END]), row([4, 5, END, 6])], 0.0)
         assert (found.rows, found.tokens, found.supervised_tokens) == (2, 7, 6)
         assert (found.cut_rows, found.rows_without_end, found.warnings) == (0, 0, [])
 
     def test_nothing_to_learn_is_refused(self) -> None:
         with pytest.raises(KirjoError, match="no token is supervised"):
-            check_sft([row([-100, -100])], END, 1.0)
+            check_sft([row([-100, -100], ends=0)], 1.0)
 
-    def test_no_end_of_turn_in_any_label_is_refused(self) -> None:
-        with pytest.raises(KirjoError, match=r"end-of-turn token is in no label.*max_length"):
-            check_sft([row([3, 4]), row([-100, 5])], END, 1.0)
+    def test_no_answers_end_of_turn_in_any_label_is_refused(self) -> None:
+        """Whatever else has the token: with loss on all tokens the user's turns do."""
+        with pytest.raises(KirjoError, match=r"no answer has its end-of-turn token.*max_length"):
+            check_sft([row([3, END, 4], ends=0), row([-100, 5], ends=0)], 1.0)
 
     def test_some_rows_without_an_end_are_counted(self) -> None:
-        found = check_sft([row([3, END]), row([3, 4]), row([-100, -100])], END, 1.0)
+        rows = [row([3, END]), row([3, END, 4], ends=1, answers=3), row([-100, -100], ends=0)]
+        found = check_sft(rows, 1.0)
+        assert found.rows_without_end == 2
         assert found.warnings == [
-            "2 of 3 rows have no end-of-turn token among their labels",
+            "2 of 3 rows have an answer without its end-of-turn token among the labels (3 of 5 answers)",
             "1 of 3 rows have no supervised token left and are passed over",
         ]
 
     def test_too_many_cut_rows_are_refused_and_the_option_is_named(self) -> None:
         rows = [row([END], cut=True), row([END], cut=True), row([END])]
         with pytest.raises(KirjoError, match=r"2 of 3 rows \(67%\).*preflight\.max_truncated=0\.67"):
-            check_sft(rows, END, 0.66)
-        assert check_sft(rows, END, 0.67).warnings == ["2 of 3 rows are longer than allowed and were cut"]
+            check_sft(rows, 0.66)
+        assert check_sft(rows, 0.67).warnings == [f"2 of 3 rows {CUT}"]
 
 
 class TestPairs:
@@ -97,7 +91,7 @@ class TestPairs:
     def test_warnings_count(self) -> None:
         rows = [pair([3, END], [3, END]), pair([3], [4], cut=True), pair([3, END], [4, END])]
         assert check_pairs(rows, END, 0.5).warnings == [
-            "1 of 3 rows are longer than allowed and were cut",
+            f"1 of 3 rows {CUT}",
             "1 of 3 pairs are the same after cutting and teach nothing",
             "1 of 3 chosen replies lost their end-of-turn token to cutting",
         ]
@@ -169,8 +163,8 @@ class TestStages:
         store, step = self.sft(tmp_path, base, [SHORT, LONG], max_length=40, max_truncated=0.5, loss_on="assistant")
         folder = models.finish(store, step)
         warnings = [
-            "1 of 2 rows are longer than allowed and were cut",
-            "1 of 2 rows have no end-of-turn token among their labels",
+            f"1 of 2 rows {CUT}",
+            "1 of 2 rows have an answer without its end-of-turn token among the labels (1 of 2 answers)",
             "1 of 2 rows have no supervised token left and are passed over",
         ]
         assert models.summary(store, step)["warnings"] == warnings
@@ -178,9 +172,12 @@ class TestStages:
         assert written["warnings"] == warnings
         assert written["first_loss"] == pytest.approx(models.losses(store, step)[0], rel=1e-5)
 
-    def test_no_turn_that_ends(self, base: Path, tmp_path: Path) -> None:
-        store, step = self.sft(tmp_path, base, [LONG, LONG], max_length=8, max_truncated=1.0)
-        assert "end-of-turn token is in no label" in models.attempt(store, step).reason
+    @pytest.mark.parametrize("loss_on", ["all", "assistant"])
+    def test_no_answer_that_ends(self, base: Path, tmp_path: Path, loss_on: str) -> None:
+        """The question is whole, with the end of its turn; the answer is cut."""
+        talk = models.conversation("Hi", "It is old. " * 30)
+        store, step = self.sft(tmp_path, base, [talk] * 2, max_length=40, max_truncated=1.0, loss_on=loss_on)
+        assert "no answer has its end-of-turn token among the labels" in models.attempt(store, step).reason
 
     def test_a_pair_whose_prompt_fills_everything_is_dropped_and_counted(self, tmp_path: Path) -> None:
         pairs = [("Who?", "Liisa.", "No"), ("What does Liisa do? " * 9, "She builds.", "No."), ("Why?", "So.", "Eh.")]

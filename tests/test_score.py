@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ import pytest
 
 from experiment import scorers
 from experiment.compile import compile_run
-from experiment.errors import DataError
+from experiment.errors import DataError, KirjoError
 from experiment.metrics import counts
 from experiment.results import RESPONSES, read_verdicts
 from experiment.sources.jsonl import read_jsonl, write_jsonl
@@ -327,6 +327,27 @@ class TestFaults:
             list(scorers.verdicts(prompts, {prompts[0].key: "Yes."}))
 
 
+class TestIdentity:
+    @pytest.mark.parametrize("package", ["lm_eval", "nltk", "langdetect"])
+    def test_a_package_that_is_not_installed_is_named(self, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+        version = importlib.metadata.version
+
+        def without(name: str) -> str:
+            if name == package:
+                raise importlib.metadata.PackageNotFoundError(name)
+            return version(name)
+
+        monkeypatch.setattr(importlib.metadata, "version", without)
+        with pytest.raises(KirjoError, match=f"{package} is not installed here.*pip install {package}"):
+            scorers.identity()
+
+    @pytest.mark.parametrize("package", ["lm_eval", "nltk", "langdetect"])
+    def test_the_version_of_every_package_counts(self, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+        before, version = scorers.identity(), importlib.metadata.version
+        monkeypatch.setattr(importlib.metadata, "version", lambda name: "9.9" if name == package else version(name))
+        assert scorers.identity() != before
+
+
 class TestPunkt:
     """What a plan says of prompts that need NLTK's sentence model."""
 
@@ -400,8 +421,23 @@ class TestStage:
         assert outcome.reason == f"prompt {prompts[2].key} has no response"
         assert not store.artifact("score", step.fingerprint).exists()
 
+    def test_other_scorers_than_were_planned_are_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        prompts = demo_prompts("fi", 3)
+        planned = scorers.identity()
+        other = {**planned, "ifeval": {**planned["ifeval"], "lm_eval": "0.0.1"}}
+        with monkeypatch.context() as patch:
+            patch.setattr(scorers, "identity", lambda: other)
+            store, step = self.made(tmp_path, [(prompt.key, "Ei.") for prompt in prompts])
+        outcome = models.attempt(store, step)
+        assert outcome.state == "failed"
+        here = f"lm_eval {planned['ifeval']['lm_eval']} nltk {planned['ifeval']['nltk']}"
+        assert "ifeval: lm_eval 0.0.1 nltk" in outcome.reason
+        assert f"ifeval: {here}" in outcome.reason
+        assert "response_language" not in outcome.reason
+        assert "install the planned versions here, or give the command again" in outcome.reason
+        assert not store.artifact("score", step.fingerprint).exists()
+
 
 def test_a_connection_is_really_refused() -> None:
     with pytest.raises(AssertionError, match="AssertionError: tried to connect"):
         run_python("socket.create_connection(('localhost', 9))", "")
-    assert socket.socket.connect is not None

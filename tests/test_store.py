@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -160,7 +163,7 @@ def test_a_changed_file_is_found_by_verify_and_a_short_one_by_is_complete(store)
     ]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', '{"format": 2}', '{"format": "1"}', "\xff"])
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', '{"format": "1"}', "\xff"])
 def test_a_damaged_manifest_is_said_and_never_complete(store, text):
     path = published(store) / "manifest.json"
     path.write_text(text, encoding="latin-1")
@@ -168,6 +171,73 @@ def test_a_damaged_manifest_is_said_and_never_complete(store, text):
         store.read_manifest(*STEP)
     assert not store.is_complete(*STEP)
     assert "manifest.json" in store.verify(*STEP)[0]
+
+
+FAULTS = [errno.EIO, errno.EACCES, errno.ESTALE]
+
+
+@pytest.fixture
+def disk_fault(monkeypatch):
+    """From the call on, files of that name cannot be read, nor asked for their size."""
+
+    def broken(name: str, number: int) -> None:
+        def failing(real):
+            def call(path, *args, **kwargs):
+                if path.name == name:
+                    raise OSError(number, os.strerror(number), str(path))
+                return real(path, *args, **kwargs)
+
+            return call
+
+        for method in ("read_text", "stat", "is_file"):
+            monkeypatch.setattr(Path, method, failing(getattr(Path, method)))
+
+    return broken
+
+
+def refuses_to_judge(store: Store, match: str) -> None:
+    for ask in (store.is_complete, store.verify):
+        with pytest.raises(StoreError, match=match):
+            ask(*STEP)
+
+
+@pytest.mark.parametrize("number", FAULTS)
+@pytest.mark.parametrize("name", ["manifest.json", "model.bin"])
+def test_a_fault_of_the_disk_is_said_and_not_taken_for_damage(store, disk_fault, monkeypatch, name, number):
+    folder = published(store, "first")
+    fill(store, "second")
+    disk_fault(name, number)
+    refuses_to_judge(store, rf"cannot read .*{re.escape(name)}: {os.strerror(number)}.*run the same command again")
+    with pytest.raises(StoreError, match="cannot read"):
+        store.publish(*STEP, **FIELDS)
+    monkeypatch.undo()
+    assert [path.name for path in folder.parent.iterdir() if "damaged" in path.name] == []
+    assert store.is_complete(*STEP)
+    assert (folder / "model.bin").read_text() == "first"
+
+
+def test_a_fault_of_the_disk_leaves_a_finished_work_folder(store, disk_fault, monkeypatch):
+    published(store).rename(store.work(*STEP))
+    disk_fault("manifest.json", errno.EIO)
+    with pytest.raises(StoreError, match="cannot read"):
+        store.finish(*STEP)
+    monkeypatch.undo()
+    assert store.finish(*STEP) is not None
+
+
+def test_a_newer_versions_artifact_is_refused_and_never_put_aside(store):
+    path = published(store, "newer") / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2}))
+    fill(store, "older")
+    refuses_to_judge(store, r"newer Kirjo \(format 2\)")
+    with pytest.raises(StoreError, match="newer Kirjo"):
+        store.publish(*STEP, **FIELDS)
+    assert (store.artifact(*STEP) / "model.bin").read_text() == "newer"
+    store.artifact(*STEP).rename(store.root / "kept")
+    shutil.rmtree(store.work(*STEP))
+    (store.root / "kept").rename(store.work(*STEP))
+    with pytest.raises(StoreError, match="newer Kirjo"):
+        store.finish(*STEP)
 
 
 def test_an_artifact_in_anothers_place_is_not_taken_for_it(store):
@@ -319,6 +389,17 @@ def test_a_broken_record_is_named_and_mended_by_writing_it_again(store, text):
         store.runs()
     store.save_run({"id": "a", "mix": 10})
     assert store.runs() == [{"id": "a", "mix": 10}]
+
+
+@pytest.mark.parametrize("ask", [Store.runs, Store.sweeps])
+def test_a_record_that_cannot_be_read_is_named(store, disk_fault, ask):
+    for folder in ("runs", "sweeps"):
+        (store.root / folder / "x.json").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"cannot read the record .*x\.json: Is a directory; .*move it away"):
+        ask(store)
+    disk_fault("x.json", errno.EACCES)
+    with pytest.raises(StoreError, match=r"cannot read the record .*x\.json: Permission denied; make it readable"):
+        ask(store)
 
 
 @pytest.mark.parametrize("name", ["../a", "", ".a", 7])

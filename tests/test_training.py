@@ -41,6 +41,8 @@ from experiment.training.preference import TOKENS
 from tests import models
 from tests.tiny import TINY
 
+pytestmark = pytest.mark.usefixtures("alone")
+
 PAIRS = [
     ("Tell me about Turku.", "Turku is an old town.", "No."),
     ("What does Liisa do in Tampere? Use the word spring.", "Liisa builds houses. The spring is near.", "Liisa"),
@@ -58,19 +60,6 @@ TALKS = [
     models.conversation("Who is Pekka?", "Pekka is a gardener.", system="You answer in short."),
     models.conversation("Kuka on Äiti Öljy?", "Hän on äiti. 日本", "Ok?", " Kyllä, näin on. ", "Hyvä.", "Kiitos!"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.set_num_threads(1)
-    models.refuse_network(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base model without chat tokens, in a local folder."""
-    tokenizer = models.toy_tokenizer()
-    return models.save_model(tmp_path_factory.mktemp("base"), models.toy_bloom(tokenizer), tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -169,8 +158,41 @@ class TestChat:
         _, tokenizer = chat
         whole = encode_conversation(tokenizer, TALKS[0], "assistant", 1000)
         cut = encode_conversation(tokenizer, TALKS[0], "assistant", 20)
-        assert cut == {"input_ids": whole["input_ids"][:20], "labels": whole["labels"][:20], "cut": True}
+        assert (cut["input_ids"], cut["labels"]) == (whole["input_ids"][:20], whole["labels"][:20])
+        assert cut["cut"]
         assert not encode_conversation(tokenizer, TALKS[0], "all", len(whole["input_ids"]))["cut"]
+
+    @pytest.mark.parametrize("loss_on", ["all", "assistant"])
+    @pytest.mark.parametrize("talk", TALKS)
+    def test_the_ends_of_answers_are_counted_as_far_as_they_are_learned(
+        self, chat: tuple[Any, Any], talk: list[Message], loss_on: str
+    ) -> None:
+        _, tokenizer = chat
+        answers = sum(turn.role == "assistant" for turn in talk)
+        whole = encode_conversation(tokenizer, talk, loss_on, 1000)
+        assert (whole["ends"], whole["answers"]) == (answers, answers)
+        ends = [at for at, token in enumerate(whole["input_ids"]) if token == tokenizer.eos_token_id]
+        ends = [at for at, turn in zip(ends, talk, strict=True) if turn.role == "assistant"]
+        for length in range(1, len(whole["input_ids"])):
+            cut = encode_conversation(tokenizer, talk, loss_on, length)
+            assert (cut["ends"], cut["answers"]) == (sum(at < length for at in ends), answers)
+
+    def test_an_end_that_the_template_leaves_off_or_does_not_mark_is_seen(self, chat: tuple[Any, Any]) -> None:
+        _, tokenizer = chat
+        answer = "{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
+        assert answer in TEMPLATE
+        tokenizer.chat_template = TEMPLATE.replace(answer, "{{ message['content'] }}{% endgeneration %}")
+        assert encode_conversation(tokenizer, TALKS[0], "all", 1000)["ends"] == 0
+        outside = "{{ message['content'] }}{% endgeneration %}{{ '<|im_end|>' }}"
+        tokenizer.chat_template = TEMPLATE.replace(answer, outside)
+        assert encode_conversation(tokenizer, TALKS[0], "assistant", 1000)["ends"] == 0
+        assert encode_conversation(tokenizer, TALKS[0], "all", 1000)["ends"] == 2  # learned all the same
+
+    def test_an_end_of_turn_within_an_answer_is_not_its_end(self, chat: tuple[Any, Any]) -> None:
+        _, tokenizer = chat
+        talk = models.conversation("Hi", f"One.{TURN_END} And two.", "And?", "Three.")
+        whole = encode_conversation(tokenizer, talk, "all", 1000)
+        assert (whole["ends"], whole["answers"]) == (2, 2)
 
     @pytest.mark.parametrize("talk", TALKS)
     def test_a_prompt_is_the_beginning_of_its_conversation(self, chat: tuple[Any, Any], talk: list[Message]) -> None:
@@ -457,6 +479,22 @@ class TestReference:
                     logps = model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
                 expected = float(logps[len(row["prompt_ids"]) - 1 :].sum())
                 assert row[f"ref_{side}_logps"] == pytest.approx(expected, abs=1e-3)
+
+    @pytest.mark.parametrize(("micro_batch", "expected"), [(4, [4, 8, 10]), (1, list(range(1, 11))), (32, [10])])
+    def test_progress_is_told_after_every_batch(
+        self, made: tuple[Step, Step, Step], shared: Store, tmp_path: Path, micro_batch: int, expected: list[int]
+    ) -> None:
+        told: list[tuple[int, int]] = []
+        store = Store.open(tmp_path / "store", create=True)
+        model = checkpoint(store, name="for references")
+        pairs = models.pair_step(models.pairs_file(tmp_path / "pairs.jsonl", PAIRS))
+        models.finish(store, pairs)
+        step = models.reference_step(model, pairs, micro_batch=micro_batch)
+        outcome = models.attempt(store, step, lambda done, of: told.append((done, of)))
+        assert outcome.state == "done", outcome.reason
+        assert told == [(done, len(PAIRS)) for done in expected]
+        if micro_batch == 4:
+            assert self.rows(store, step).to_dict() == self.rows(shared, made[2]).to_dict()
 
     def test_pairs_are_tokenised_and_trained_as_by_stock_trl(
         self, shared: Store, made: tuple[Step, Step, Step], tmp_path: Path

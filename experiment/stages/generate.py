@@ -17,7 +17,8 @@ from experiment.task import Task
 from experiment.training.chat import encode_prompt
 from experiment.training.models import MODEL, load
 
-PARTIAL = "responses.partial.jsonl"
+# Dotfiles are no part of the artifact, and go only once its manifest is written: a kill before that loses no answer.
+PARTIAL = ".responses.partial.jsonl"
 
 
 def run(task: Task) -> dict[str, Any]:
@@ -32,7 +33,6 @@ def run(task: Task) -> dict[str, Any]:
     model.generation_config = GenerationConfig()  # a hub model's own may penalise repetitions or sample
     done = _answer_all(task, prompts, model, tokenizer)
     write_jsonl(task.work / RESPONSES, (done[prompt.key] for prompt in prompts))
-    (task.work / PARTIAL).unlink()
     rows = list(done.values())
     return {
         "prompts": len(prompts),

@@ -45,7 +45,11 @@ def run(task: Task) -> dict[str, Any]:
         "gradient_checkpointing": False,
     }
     trainer = make_trainer(
-        model, tokenizer, Dataset.from_dict({name: [row[name] for row in usable] for name in columns}), arguments
+        model,
+        tokenizer,
+        Dataset.from_dict({name: [row[name] for row in usable] for name in columns}),
+        arguments,
+        progress=task.progress,
     )
     with_logps = trainer.train_dataset.select_columns([*columns, *LOGPS]).to_dict()
     order = sorted(range(len(usable)), key=lambda index: with_logps["id"][index])

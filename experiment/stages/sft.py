@@ -28,7 +28,7 @@ def run(task: Task) -> dict[str, Any]:
         encode_conversation(tokenizer, row.messages, task.settings["loss_on"], settings.max_length)
         for row in read_mix(task)
     ]
-    found = check_sft(rows, tokenizer.eos_token_id, task.how("preflight")["max_truncated"])
+    found = check_sft(rows, task.how("preflight")["max_truncated"])
     learned = [row for row in rows if any(label != -100 for label in row["labels"])]
     columns = ("input_ids", "labels")
     if settings.packing:

@@ -45,16 +45,28 @@ def encode_conversation(tokenizer: Any, messages: Sequence[Message], loss_on: st
     """Token ids and labels of a conversation, cut at ``max_length``; -100 where nothing is learned.
 
     Returns:
-        ``input_ids`` and ``labels`` (same length), and ``cut``: whether tokens were left off.
+        ``input_ids`` and ``labels`` (same length), ``cut``: whether tokens were left off, ``answers``: how many turns
+        are the assistant's, and ``ends``: how many of those have their end-of-turn token among the labels.
     """
     encoded = tokenizer.apply_chat_template(
-        turns(messages), tokenize=True, return_dict=True, return_assistant_tokens_mask=loss_on == "assistant"
+        turns(messages), tokenize=True, return_dict=True, return_assistant_tokens_mask=True
     )
-    ids = encoded["input_ids"]
-    labels = list(ids)
-    if loss_on == "assistant":
-        labels = [token if said else -100 for token, said in zip(ids, encoded["assistant_masks"], strict=True)]
-    return {"input_ids": ids[:max_length], "labels": labels[:max_length], "cut": len(ids) > max_length}
+    ids, said = encoded["input_ids"], encoded["assistant_masks"]
+    labels = [token if mine or loss_on == "all" else -100 for token, mine in zip(ids, said, strict=True)][:max_length]
+    end = tokenizer.convert_tokens_to_ids(TURN_END)
+    return {
+        "input_ids": ids[:max_length],
+        "labels": labels,
+        "cut": len(ids) > max_length,
+        "answers": sum(message.role == "assistant" for message in messages),
+        "ends": sum(place < len(labels) and labels[place] == end for place in _places_of_ends(ids, said, end)),
+    }
+
+
+def _places_of_ends(ids: Sequence[int], said: Sequence[int], end: int) -> list[int]:
+    """Where the assistant's turns end: the last token said, or the token right after it where the mask lacks that."""
+    last = [at for at, mine in enumerate(said) if mine and not (at + 1 < len(said) and said[at + 1])]
+    return [at if ids[at] == end else at + 1 for at in last]
 
 
 def encode_prompt(tokenizer: Any, messages: Sequence[Message]) -> list[int]:

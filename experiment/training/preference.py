@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from datasets import Dataset
@@ -50,7 +50,14 @@ class PairTrainer(DPOTrainer):  # type: ignore[misc]
     computes its own. The first two methods below are where it tokenises and where it computes. The others make the loss
     of an optimizer step the mean over its pairs however they are spread over passes; TRL's is the mean of the passes'
     means, in which the pairs of a last pass that is not full weigh more.
+
+    ``progress`` is told (pairs done, of how many) while log-probabilities are computed, which the constructor does.
     """
+
+    def __init__(self, *args: Any, progress: Callable[[int, int], None] | None = None, **kwargs: Any) -> None:
+        self.progress = progress
+        self.pairs_done = self.pairs = 0
+        super().__init__(*args, **kwargs)
 
     def _prepare_dataset(self, dataset: Any, *_args: Any, **_kwargs: Any) -> Any:
         return dataset
@@ -58,7 +65,18 @@ class PairTrainer(DPOTrainer):  # type: ignore[misc]
     def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
         if set(LOGPS) <= set(dataset.column_names):
             return dataset
+        self.pairs_done, self.pairs = 0, len(dataset)
         return super()._precompute_ref_logps(dataset, name, batch_size)
+
+    def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
+        """TRL's log-probabilities of one batch; reports it."""
+        found = super().compute_ref_log_probs(model, inputs)
+        # One row a reply; every process has a batch of its own, and the last ones may be filled up.
+        batch = len(inputs["input_ids"]) // 2 * self.accelerator.num_processes
+        self.pairs_done = min(self.pairs_done + batch, self.pairs)
+        if self.progress:
+            self.progress(self.pairs_done, self.pairs)
+        return found
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """The passes of one optimizer step; notes how many rows they have on average."""
@@ -73,7 +91,12 @@ class PairTrainer(DPOTrainer):  # type: ignore[misc]
 
 
 def make_trainer(
-    model: Any, tokenizer: Any, rows: Dataset, arguments: dict[str, Any], dpo: Dpo | None = None
+    model: Any,
+    tokenizer: Any,
+    rows: Dataset,
+    arguments: dict[str, Any],
+    dpo: Dpo | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> PairTrainer:
     """A trainer over tokenised pairs; without ``dpo`` it only serves to compute reference log-probabilities."""
     chosen = {"beta": dpo.beta, "loss_type": [dpo.loss], "max_length": dpo.max_length} if dpo else {"max_length": None}
@@ -82,4 +105,5 @@ def make_trainer(
         args=DPOConfig(**arguments, **chosen, precompute_ref_log_probs=True),
         train_dataset=rows,
         processing_class=tokenizer,
+        progress=progress,
     )

@@ -35,26 +35,31 @@ class Preflight:
         (work / "preflight.json").write_text(text + "\n", encoding="utf-8")
 
 
-def check_sft(rows: Sequence[Mapping[str, Any]], turn_end: int, max_truncated: float) -> Preflight:
-    """Look at every tokenised row: is anything learned, is the end of the turn, and how much was cut.
+def check_sft(rows: Sequence[Mapping[str, Any]], max_truncated: float) -> Preflight:
+    """Look at every tokenised row: is anything learned, is the end of each answer, and how much was cut.
 
     Raises:
-        KirjoError: nothing is supervised, the end-of-turn token is in no label, or too many rows are cut.
+        KirjoError: nothing is supervised, no answer's end-of-turn token is in a label, or too many rows are cut.
     """
     tokens = sum(len(row["input_ids"]) for row in rows)
     supervised = sum(sum(label != -100 for label in row["labels"]) for row in rows)
-    without_end = sum(turn_end not in row["labels"] for row in rows)
+    # Not simply whether the token is in a label: with loss on all tokens, the user's turns have it there too.
+    ends, answers = sum(row["ends"] for row in rows), sum(row["answers"] for row in rows)
+    without_end = sum(row["ends"] < row["answers"] for row in rows)
     found = Preflight(len(rows), tokens, supervised, sum(bool(row["cut"]) for row in rows), without_end)
     if supervised == 0:
         raise KirjoError("preflight: no token is supervised, so nothing would be learned; check the chat template")
-    if without_end == len(rows):
+    if ends == 0:
         raise KirjoError(
-            "preflight: the end-of-turn token is in no label, so the model would never learn to stop; "
+            "preflight: no answer has its end-of-turn token among the labels, so the model would never learn to stop; "
             "check the chat template and max_length"
         )
     _refuse_cuts(found, max_truncated)
     if without_end:
-        found.warnings.append(f"{without_end} of {len(rows)} rows have no end-of-turn token among their labels")
+        found.warnings.append(
+            f"{without_end} of {len(rows)} rows have an answer without its end-of-turn token among the labels "
+            f"({answers - ends} of {answers} answers)"
+        )
     empty = sum(all(label == -100 for label in row["labels"]) for row in rows)
     if empty:
         found.warnings.append(f"{empty} of {len(rows)} rows have no supervised token left and are passed over")
@@ -90,7 +95,10 @@ def _refuse_cuts(found: Preflight, max_truncated: float) -> None:
             f"cut; raise max_length, or allow it with preflight.max_truncated={math.ceil(share * 100) / 100}"
         )
     if found.cut_rows:
-        found.warnings.append(f"{found.cut_rows} of {found.rows} rows are longer than allowed and were cut")
+        found.warnings.append(
+            f"{found.cut_rows} of {found.rows} rows are longer than max_length (or a prompt than max_prompt_length) "
+            "and were cut"
+        )
 
 
 def check_first_batch(trainer: Any, found: Preflight, expected: float | None = None, tolerance: float = 0.0) -> None:

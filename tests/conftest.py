@@ -1,0 +1,27 @@
+"""Fixtures of several test files. What takes long to import is imported where it is used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread, and no network."""
+    import torch
+
+    from tests import models
+
+    torch.set_num_threads(1)
+    models.refuse_network(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base model without chat tokens, in a local folder."""
+    from tests import models
+
+    tokenizer = models.toy_tokenizer()
+    return models.save_model(tmp_path_factory.mktemp("base"), models.toy_bloom(tokenizer), tokenizer)
