@@ -455,8 +455,8 @@ def test_the_shown_plan_counts_what_is_to_run_and_names_what_is_unset(capsys, mo
     plan = merge([compile_run(point.config, point.overrides)])
     show_plan(plan, dict.fromkeys(plan.steps, "missing"), Path("somewhere"))
     told = capsys.readouterr().out
-    assert f"{len(plan.steps)} distinct steps for 1 runs" in told
-    assert f"0 in the store somewhere, {len(plan.steps)} to run" in told
+    assert f"{len(plan.steps)} distinct steps for 1 run (" in told
+    assert f"0 in somewhere, {len(plan.steps)} to run" in told
     assert (
         "model.revision=COMMIT must be a full commit hash, 40 hex digits; see https://huggingface.co/LumiOpen/Poro-34B/commits"
         in told
