@@ -92,8 +92,11 @@ class Manifest:
 def _wrong_content(path: Path, info: FileInfo) -> str | None:
     try:
         same = known_digest(path) == info.sha256
+    except FileNotFoundError:
+        return f"{path}: is gone"
     except OSError as error:
-        return f"{path}: cannot be read: {error.strerror or error}"
+        # A passing fault of the file system is no damage: nothing may be put aside for it.
+        raise StoreError(f"cannot read {path}: {error.strerror or error}; give the same command again") from error
     return None if same else f"{path}: the content has changed since it was published"
 
 
