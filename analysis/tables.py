@@ -202,7 +202,12 @@ def _shared(runs: Sequence[RunResult]) -> list[str]:
 
 def _apart(runs: Sequence[RunResult]) -> list[str]:
     """The options that tell this experiment from others of the same model, data and benchmark."""
-    return [item for item in _shared(runs) if not item.split("=", 1)[0].endswith((".path", ".nltk_data"))]
+    keys = {item: item.split("=", 1)[0].lstrip("+~") for item in _shared(runs)}
+    return [
+        item
+        for item, key in keys.items()
+        if not key.endswith((".path", ".nltk_data")) and key.split(".")[0] not in ("launcher", "tracking")
+    ]
 
 
 def _published(row: PublishedRow | None, name: str) -> str:

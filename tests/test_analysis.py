@@ -283,7 +283,7 @@ def ask(capsys, *arguments: str) -> tuple[int, str, str]:
 
 
 def test_runs_of_other_settings_stand_in_a_table_of_their_own(store, capsys):
-    changed = ("seed=2", "benchmark.max_new_tokens=64")
+    changed = ("seed=2", "benchmark.max_new_tokens=64", "launcher.workers=2")
     for mix in ("mix=0", "mix=40"):
         record(store, plan(mix))
         record(store, plan(mix, *changed))
