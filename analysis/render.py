@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from analysis.tables import Table
 
@@ -15,7 +16,11 @@ def print_table(table: Table, console: Console) -> None:
     narrow = console.width < 100
     width, padding = (9, 0) if narrow else (None, 1)
     rendered = RichTable(
-        title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, padding)
+        title=Text(table.title, style="table.title"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, padding),
     )
     for index, heading in enumerate(table.headings):
         rendered.add_column(

@@ -23,6 +23,9 @@ LABELS = {"sft": "baseline (sft)"}
 # What tells the experiments of a store apart: a table holds one of each.
 EXPERIMENT_AXES = ("model", "data_mix", "benchmark")
 
+# Options that change no result need not be told in a title.
+NOT_SETTINGS = ("launcher", "tracking", "preflight", "generate")
+
 # What tells the rows of a table apart, as overrides.
 ROW_AXES = ("mix", "method", "dpo_beta", "dpo.beta", "experiment")
 
@@ -206,7 +209,7 @@ def _apart(runs: Sequence[RunResult]) -> list[str]:
     return [
         item
         for item, key in keys.items()
-        if not key.endswith((".path", ".nltk_data")) and key.split(".")[0] not in ("launcher", "tracking")
+        if not key.endswith((".path", ".nltk_data")) and key.split(".")[0] not in NOT_SETTINGS
     ]
 
 
