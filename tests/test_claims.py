@@ -317,7 +317,7 @@ def test_a_forked_child_does_not_release_its_parents_claim(base):
         claim.release()
         os._exit(0)
     os.waitpid(child, 0)
-    claim.check()
+    assert claim.still_held()
 
 
 def test_a_store_that_cannot_be_written_is_said(tmp_path):

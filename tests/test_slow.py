@@ -29,9 +29,10 @@ SHORT = (
 )
 
 
-def test_killed_at_random_moments_the_same_command_ends_with_the_same_scores() -> None:
+def succeed(module: str, *arguments: str) -> str:
+    """Run a module as a user would; what it printed."""
     ended = subprocess.run(
-        [sys.executable, "-m", "benchmarks.kills", "kills=4", *SHORT],
+        [sys.executable, "-m", module, *arguments],
         cwd=sweeps.ROOT,
         env=sweeps.ENVIRONMENT,
         text=True,
@@ -39,34 +40,27 @@ def test_killed_at_random_moments_the_same_command_ends_with_the_same_scores() -
         timeout=1500,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "4 kills, 0 without a complete and equal result (2 score artifacts" in ended.stdout
+    return ended.stdout
+
+
+def test_killed_at_random_moments_the_same_command_ends_with_the_same_scores() -> None:
+    printed = succeed("benchmarks.kills", "kills=4", *SHORT)
+    assert "4 kills, 0 without a complete and equal result (2 score artifacts" in printed
 
 
 @pytest.mark.skipif(not (SHARED / "oasst1").is_dir(), reason=f"needs the OpenAssistant and IFEval files in {SHARED}")
 def test_real_conversations_and_real_prompts_go_all_the_way(tmp_path: Path) -> None:
     store = tmp_path / "store"
     text = SHARED / "oasst1" / "train-text.jsonl.gz"
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "experiment", "-m", "mix=0,100", "method=sft,dpo_both", "model=small"),
-            *("data_mix=oasst1", f"data_mix.path={SHARED}/oasst1/validation.jsonl", "benchmark=ifeval"),
-            *("benchmark.languages=[en]", f"benchmark.prompts.en.path={SHARED}/ifeval/en.jsonl"),
-            *(f"benchmark.nltk_data={SHARED}/nltk_data", "benchmark.max_new_tokens=8", "launcher.workers=2"),
-            *(
-                f"pretrain.texts.{language}.{option}"
-                for language in ("en", "fi")
-                for option in (f"path={text}", "rows=60")
-            ),
-            *("pretrain.architecture.hidden_size=32", "pretrain.architecture.n_layer=1", "sft.epochs=1"),
-            *("pretrain.architecture.vocab_size=2000", "preflight.max_truncated=1.0", f"store={store}"),
-        ],
-        cwd=sweeps.ROOT,
-        env=sweeps.ENVIRONMENT,
-        text=True,
-        capture_output=True,
-        timeout=1500,
+    succeed(
+        *("experiment", "-m", "mix=0,100", "method=sft,dpo_both", "model=small"),
+        *("data_mix=oasst1", f"data_mix.path={SHARED}/oasst1/validation.jsonl", "benchmark=ifeval"),
+        *("benchmark.languages=[en]", f"benchmark.prompts.en.path={SHARED}/ifeval/en.jsonl"),
+        *(f"benchmark.nltk_data={SHARED}/nltk_data", "benchmark.max_new_tokens=8", "launcher.workers=2"),
+        *(f"pretrain.texts.{language}.{option}" for language in ("en", "fi") for option in (f"path={text}", "rows=60")),
+        *("pretrain.architecture.hidden_size=32", "pretrain.architecture.n_layer=1", "sft.epochs=1"),
+        *("pretrain.architecture.vocab_size=2000", "preflight.max_truncated=1.0", f"store={store}"),
     )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
     found = sweeps.manifests(store)
     mixes = sorted(manifest["summary"]["rows"] for manifest in found if manifest["stage"] == "mix")
     pairs = {manifest["summary"]["prompts"] for manifest in found if manifest["stage"] == "pair"}
