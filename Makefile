@@ -1,23 +1,29 @@
 # Two commands do everything on a fresh machine with Python (3.10 to 3.13) and make:
-#   make demo    the paper's whole sweep on the embedded demo, then its tables
+#   make demo    the paper's whole sweep on the embedded demo, then its tables and its report
 #   make test    the tests
 PYTHON ?= python3
 STORE ?= store
+REPORT ?= report.html
 WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow test-outside lint bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m experiment experiment=paper launcher.workers=$(WORKERS) store=$(STORE)
 	$(BIN)/python -m analysis table1 table2 betas --store $(STORE)
+	$(BIN)/python -m analysis report --store $(STORE) --out $(REPORT)
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not (slow or browser or latex)"
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow
+
+# What needs more than Python: Debian's chromium; texlive-latex-recommended and texlive-fonts-recommended.
+test-outside: $(VENV)/ready
+	$(BIN)/python -m pytest -m "browser or latex"
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check .

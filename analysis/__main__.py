@@ -1,54 +1,70 @@
-"""The tables: ``python -m analysis table1|table2|betas [--store PATH] [--markdown] [--where axis=value]``."""
+"""The third front door: tables, figures, comparisons, the report, and scores of responses from elsewhere."""
 
 from __future__ import annotations
 
-import argparse
+import gc
+import shutil
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
-from analysis.render import markdown, print_table
-from analysis.tables import layouts, make_tables
+from analysis.command_line import conditions, parse
 from experiment.errors import KirjoError
-from experiment.results import load_results
-from experiment.store import Store
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the tables that were asked for; exit 2 when the request is wrong."""
-    asked = _parser().parse_args(arguments)
+    """Do what was asked; exit 2 when the request is wrong."""
+    asked = parse(sys.argv[1:] if arguments is None else arguments)
+    # A store of many runs is read into millions of small values, none of them in a circle: looking for such takes a
+    # third of the time, and the process ends soon.
+    gc.disable()
     try:
-        where = dict(_condition(item) for item in asked.where)
-        results = load_results(Store.open(Path(asked.store), create=False))
-        for name in asked.tables:
-            for table in make_tables(name, results, where, asked.store):
-                if asked.markdown:
-                    print(markdown(table))
-                else:
-                    print_table(table, Console())
+        {"tables": _tables, "compare": _compare, "report": _report, "score": _score}[asked.command](asked)
     except KirjoError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # a reader such as `head` has seen enough
+        sys.stderr.close()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
-    parser.add_argument("tables", nargs="+", choices=list(layouts()), metavar="table", help="table1, table2, betas")
-    parser.add_argument("--store", default="store", help="where the artifacts live (default: store)")
-    parser.add_argument("--markdown", action="store_true", help="Markdown instead of terminal tables")
-    parser.add_argument(
-        "--where", action="append", default=[], metavar="AXIS=VALUE", help="only runs with this value, e.g. model=demo"
-    )
-    return parser
+def _tables(asked: Namespace) -> None:
+    from analysis.request import load, tables_of
+    from analysis.write import show
+
+    runs = load(asked.store, conditions(asked.where))
+    for name in asked.tables:
+        show(tables_of(name, runs, asked.store, asked.metric), asked, width())
 
 
-def _condition(item: str) -> tuple[str, str]:
-    axis, equals, value = item.partition("=")
-    if not equals:
-        raise KirjoError(f"--where {item}: expected AXIS=VALUE, for example --where model=demo")
-    return axis, value
+def _compare(asked: Namespace) -> None:
+    from analysis.compare import compare
+    from analysis.request import load, metric_names
+    from analysis.write import Made, show
+
+    runs = load(asked.store, conditions(asked.where))
+    metrics = metric_names(asked.metric, runs)
+    table = compare(runs, metrics, asked.rows, asked.columns, asked.baseline, asked.store)
+    show([Made(table)], asked, width())
+
+
+def _report(asked: Namespace) -> None:
+    from analysis.request import load
+    from analysis.whole_report import make_report
+
+    path = make_report(asked.out, load(asked.store, conditions(asked.where)), Path(asked.store))
+    print(f"{path}: open it in a browser; it needs no network")
+
+
+def _score(asked: Namespace) -> None:
+    from analysis.score import score_outside
+
+    print(score_outside(asked, width()))
+
+
+def width() -> int:
+    """The columns of the terminal; 100 where there is none."""
+    return shutil.get_terminal_size((100, 24)).columns
 
 
 if __name__ == "__main__":

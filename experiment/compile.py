@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from experiment import scorers
-from experiment.config import Config, execution, identity
+from experiment.config import Benchmark, Config, execution, identity
 from experiment.fingerprint import digest
 from experiment.plan import Run, Step, make_step
+from experiment.scoring import punkt, unasked, versions
 from experiment.sources.source import Source, folder_digest, unpinned
 
 # Overrides that say where or how, or that the rest of a run's name already tells.
@@ -197,11 +197,7 @@ class _Chain:
             f"generate.{language}",
             make_step(
                 "generate",
-                settings={
-                    "prompts": source.identity(),
-                    "exclude_instructions": list(benchmark.exclude_instructions),
-                    "max_new_tokens": benchmark.max_new_tokens,
-                },
+                settings={**_which_prompts(benchmark, language), "max_new_tokens": benchmark.max_new_tokens},
                 inputs={"model": checkpoint.key},
                 execution=self.how("generate", config.generate, {"prompts": source}),
                 label=f"{language}, {checkpoint.stage} {checkpoint.label}",
@@ -218,20 +214,27 @@ class _Chain:
             f"score.{language}",
             make_step(
                 "score",
-                settings={
-                    "prompts": source.identity(),
-                    "exclude_instructions": list(benchmark.exclude_instructions),
-                    "scorers": scorers.identity(),
-                },
+                settings={**_which_prompts(benchmark, language), "scorers": versions.identity(language)},
                 inputs={"responses": answers.key},
                 execution=how,
                 label=answers.label,
                 unmet=[
                     *_unmet({language: source}, "benchmark.prompts"),
-                    *scorers.unmet(source, benchmark.nltk_data),
+                    *punkt.unmet(source, benchmark.nltk_data),
                 ],
             ),
         )
+
+
+def _which_prompts(benchmark: Benchmark, language: str) -> dict[str, Any]:
+    """What decides which prompts there are, and with which instructions."""
+    chosen: dict[str, Any] = {
+        "prompts": benchmark.prompts[language].identity(),
+        "exclude_instructions": list(benchmark.exclude_instructions),
+    }
+    if benchmark.unasked_instructions == "drop":
+        chosen["drop_unasked"] = unasked.VERSION
+    return chosen
 
 
 _TRAINING = ("pretrain", "sft", "dpo")
@@ -268,7 +271,7 @@ def _axes(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _common_settings(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
-    """What the rows of one table must have in common: all that is hashed, but for mix, method and beta."""
+    """What the rows of one table must have in common: all that is hashed, but for mix, method, beta and seed."""
     sections = {
         "model": config.model,
         "data_mix": config.data_mix,
@@ -276,7 +279,6 @@ def _common_settings(config: Config, overrides: Sequence[str]) -> dict[str, Any]
         "pretrain": config.pretrain,
         "sft": config.sft,
         "dpo": dataclasses.replace(config.dpo, beta=1.0),
-        "seed": config.seed,
         # A method is a row; one that was changed on the command line is not the method of that name any more.
         "method": sorted(item for item in overrides if item.lstrip("+~").startswith("method.")),
     }

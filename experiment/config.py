@@ -168,6 +168,7 @@ class Benchmark:
     prompts: dict[str, Source]
     max_new_tokens: PositiveInt
     exclude_instructions: tuple[str, ...]
+    unasked_instructions: Literal["keep", "drop"] = "keep"
     nltk_data: str | None = field(default=None, metadata=NOT_HASHED)
 
 

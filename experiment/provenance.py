@@ -26,6 +26,8 @@ PACKAGES = (
     "tokenizers",
     "lm_eval",
     "langdetect",
+    "py3langid",
+    "simplemma",
     "nltk",
     "hydra-core",
     "omegaconf",

@@ -1,38 +1,107 @@
-"""What the analysis reads: run records and score artifacts, checked against their checksums; never logs."""
+"""What the analysis reads: run records, score artifacts and the answers behind them, checked; never logs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from experiment.errors import DataError, StoreError
-from experiment.metrics import Count, counts
-from experiment.scorers import Verdict
+import msgspec
+
+from experiment.errors import DataError, KirjoError, StoreError
+from experiment.metrics import Scored
+from experiment.provenance import Manifest
+from experiment.scoring.verdict import Verdict
 from experiment.sources.jsonl import read_jsonl
+from experiment.stages import STAGES
 from experiment.store import Store
 
 RESPONSES = "responses.jsonl"  # of a generate artifact: one row per prompt
-VERDICTS = "verdicts.jsonl"  # of a score artifact: one row per prompt and instruction, the fields of scorers.Verdict
+VERDICTS = "verdicts.jsonl"  # of a score artifact: one row per prompt and instruction, the fields of Verdict
+
+_VERDICTS = msgspec.json.Decoder(Verdict)
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """One run as the tables see it: its axes and, by language, its counts (absent where not scored yet)."""
+    """One run as the store records it; what was measured is read when it is asked for."""
 
+    store: Store = field(repr=False, compare=False)
+    id: str
     name: str
     axes: Mapping[str, Any]
     overrides: tuple[str, ...]
-    steps: Mapping[str, str]
+    steps: Mapping[str, str]  # role -> stage/fingerprint
     asked_for: str  # when last, ISO 8601, UTC
-    scores: Mapping[str, Mapping[str, Count]]
+    config: Mapping[str, Any]  # resolved, nested
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The benchmark's languages that the run is scored in."""
+        return tuple(role.removeprefix("score.") for role in self.steps if role.startswith("score."))
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The resolved config, flat: ``{"sft.learning_rate": 2e-05, ...}``; the axes' own names beside it."""
+        return {**dict(_flat(self.config)), **self.axes}
+
+    @cached_property
+    def _manifests(self) -> dict[str, Manifest | None]:
+        return {}
+
+    @cached_property
+    def _scored(self) -> dict[str, Scored | None]:
+        return {}
+
+    def scored(self, language: str) -> Scored | None:
+        """The verdicts in a language; None where they are not there (yet), or are by another version of the stage.
+
+        Raises:
+            StoreError: the artifact is damaged.
+        """
+        if language not in self._scored:
+            self._scored[language] = self._read(language)
+        return self._scored[language]
+
+    def _read(self, language: str) -> Scored | None:
+        role = f"score.{language}"
+        try:
+            manifest = self.manifest(role)
+            if manifest is None or manifest.version != STAGES["score"].version:
+                return None
+            return Scored.of(read_verdicts(self.store, self.steps[role]))
+        except KirjoError as error:
+            again = shlex.join(["python", "-m", "experiment", *self.overrides, f"store={self.store.root}"])
+            raise type(error)(f"{error}. This command makes it again:\n  {again}") from None
+
+    def manifest(self, role: str) -> Manifest | None:
+        """The manifest of a step by its role (``score.fi``, ``sft``); None where the step is not in the store."""
+        if role not in self._manifests:
+            key = self.steps.get(role)
+            self._manifests[role] = None if key is None else self.store.read_manifest(*key.split("/"))
+        return self._manifests[role]
+
+    def responses(self, language: str) -> list[dict[str, Any]] | None:
+        """The rows of the answers: ``key, prompt, response, tokens, finished``; None where they are not there.
+
+        Raises:
+            StoreError: the artifact is damaged.
+        """
+        key = self.steps.get(f"generate.{language}")
+        if key is None or self.manifest(f"generate.{language}") is None:
+            return None
+        _verify(self.store, key)
+        stage, fingerprint = key.split("/")
+        return [row for _, row in read_jsonl(self.store.artifact(stage, fingerprint) / RESPONSES)]
 
 
 def load_results(store: Store) -> list[RunResult]:
     """All runs the store knows, in the order of their ids.
 
     Raises:
-        StoreError: a run record or a score artifact is damaged.
+        StoreError: a run record is damaged.
     """
     results = []
     for record in store.runs():
@@ -47,32 +116,45 @@ def load_results(store: Store) -> list[RunResult]:
 
 
 def _result(store: Store, record: Mapping[str, Any]) -> RunResult:
-    scores = {}
-    for role, key in record["steps"].items():
-        if role.startswith("score."):
-            found = read_verdicts(store, key)
-            if found is not None:
-                language = role.removeprefix("score.")
-                scores[language] = counts(found, language)
     return RunResult(
-        record["name"], record["axes"], tuple(record["overrides"]), record["steps"], record["asked_for"], scores
+        store,
+        record["id"],
+        record["name"],
+        dict(record["axes"]),
+        tuple(record["overrides"]),
+        dict(record["steps"]),
+        record["asked_for"],
+        dict(record["config"]),
     )
 
 
-def read_verdicts(store: Store, key: str) -> list[Verdict] | None:
-    """The rows of a score artifact; None where the step is not done.
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def read_verdicts(store: Store, key: str) -> Sequence[Verdict]:
+    """The rows of a score artifact.
 
     Raises:
-        StoreError: the artifact is damaged.
+        StoreError: there is no such artifact, or it is damaged.
+        DataError: its rows are not verdicts.
     """
     stage, fingerprint = key.split("/")
-    if store.read_manifest(stage, fingerprint) is None:
-        return None
-    problems = store.verify(stage, fingerprint)
-    if problems:
-        raise StoreError(f"{problems[0]}. Give the command of its run again: it is redone")
+    _verify(store, key)
     path = store.artifact(stage, fingerprint) / VERDICTS
     try:
-        return [Verdict(**row) for _, row in read_jsonl(path)]
-    except TypeError as error:
-        raise DataError(f"{path}: not the rows this version reads: {error}") from None
+        return _VERDICTS.decode_lines(path.read_bytes())
+    except msgspec.DecodeError as error:
+        raise DataError(
+            f"{path}: not the rows that this version reads ({error}): delete {path.parent}, and it is scored anew"
+        ) from None
+
+
+def _verify(store: Store, key: str) -> None:
+    problems = store.verify(*key.split("/"))
+    if problems:
+        raise StoreError(problems[0])

@@ -15,10 +15,10 @@ import pytest
 import torch
 from transformers import BloomConfig, BloomForCausalLM, LlamaConfig, LlamaForCausalLM, set_seed
 
-from experiment import scorers
 from experiment.claims import Observer
 from experiment.execute import Outcome, execute
 from experiment.plan import Step, make_step
+from experiment.scoring import versions
 from experiment.sources.demo import texts
 from experiment.sources.jsonl import read_jsonl, write_jsonl
 from experiment.sources.records import Message
@@ -265,7 +265,11 @@ def score_step(answers: Step, prompts: Source) -> Step:
     """Verdicts on the answers."""
     return make_step(
         "score",
-        settings={"prompts": prompts.identity(), "exclude_instructions": [], "scorers": scorers.identity()},
+        settings={
+            "prompts": prompts.identity(),
+            "exclude_instructions": [],
+            "scorers": versions.identity(prompts.language),
+        },
         inputs={"responses": answers.key},
         execution={"sources": {"prompts": asdict(prompts)}, "nltk_data": None},
     )

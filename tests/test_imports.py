@@ -20,7 +20,7 @@ MAY_TRAIN = ("experiment/stages/", "experiment/training/")
 INSIDE_FUNCTIONS = {"experiment/sources/hub.py": {"datasets"}}
 
 # What the analysis may know of the experiment: what came out, and how it is stored, counted and put into words.
-FOR_ANALYSIS = {"results", "store", "metrics", "errors", "scorers", "fingerprint", "provenance", "sources", "suggest"}
+FOR_ANALYSIS = {"results", "store", "metrics", "errors", "scoring", "fingerprint", "provenance", "sources", "suggest"}
 
 
 def modules(*packages: str) -> list[Path]:

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiment import scorers
 from experiment.compile import compile_run
 from experiment.config import NOT_HASHED, Config, execution, identity
 from experiment.errors import KirjoError
 from experiment.launch import plan_document, step_states
 from experiment.plan import Plan, Run, Step, make_step, merge
+from experiment.scoring import identify, versions
 from experiment.show import show_plan
 from experiment.store import Store
 from experiment.sweep import expand
@@ -35,7 +35,7 @@ METHODS = ("sft", "sft_masked", "sft_neftune", "dpo_en", "dpo_fi", "dpo_both")
 
 @pytest.fixture(autouse=True)
 def _fixed_scorers(monkeypatch):
-    monkeypatch.setattr(scorers, "identity", lambda: SCORERS)
+    monkeypatch.setattr(versions, "identity", lambda _language: SCORERS)
 
 
 def plan_of(*overrides: str) -> Plan:
@@ -194,16 +194,16 @@ def test_an_override_changes_exactly_the_steps_it_decides(override, changed, con
 
 def test_the_scorers_identity_decides_scores_only(configs, monkeypatch):
     before = steps_of(configs["dpo_en"])
-    monkeypatch.setattr(scorers, "identity", lambda: {**SCORERS, "ifeval": {"lm_eval": "0.4.14"}})
+    monkeypatch.setattr(versions, "identity", lambda _language: {**SCORERS, "ifeval": {"lm_eval": "0.4.14"}})
     after = steps_of(configs["dpo_en"])
     assert {role for role in before if before[role] != after[role]} == {"score.en", "score.fi"}
 
 
 def test_the_scorers_identity_tells_the_installed_versions(monkeypatch):
     monkeypatch.undo()
-    found = scorers.identity()
+    found = versions.identity("fi")
     assert set(found["ifeval"]) == {"lm_eval", "nltk", "seed"}
-    assert found["response_language"]["seed"] == scorers.LANGDETECT_SEED
+    assert found["response_language"]["seed"] == identify.LANGDETECT_SEED
 
 
 def test_a_local_file_counts_by_its_content_not_by_its_place(tmp_path):
@@ -520,5 +520,5 @@ def test_a_hundred_runs_are_planned_as_one_document_and_without_torch(tmp_path):
 
 
 if __name__ == "__main__":
-    scorers.identity = lambda: SCORERS
+    versions.identity = lambda _language: SCORERS
     GOLDEN.write_text(json.dumps(golden(), indent=1) + "\n")

@@ -30,6 +30,8 @@ PINNED = (
     "lm_eval==0.4.13",
     "nltk==3.10.4",
     "langdetect==1.0.9",
+    "py3langid==0.4.0",
+    "simplemma==2.0.0",
 )
 LEFT_OUT = ("nvidia-", "cuda-", "triton", "kirjo", "pip")
 

@@ -9,16 +9,29 @@ from typing import Any
 
 import yaml
 
-from experiment.metrics import Count
+from experiment.metrics import Count as Count
+
+TABLES = ("table1", "table2")
 
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One row of a published table: accuracies as counts of instructions, response language as printed."""
+    """One row of a published table: accuracies as counts of instructions, response language as a count of prompts."""
 
     en: Count
     fi: Count
-    response_language: str
+    response_language: Count
+    label: str  # the row's name in the paper
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a published table stands."""
+
+    title: str
+    url: str
+    table: str
+    page: str  # "?" where it is not known
 
 
 def source() -> str:
@@ -26,13 +39,24 @@ def source() -> str:
     return str(_document()["source"])
 
 
+def origin(table: str) -> Origin:
+    """Where ``table1`` or ``table2`` stands in which paper."""
+    document = _document()
+    return Origin(document["title"], document["url"], **document[table]["where"])
+
+
 def rows(table: str) -> dict[Any, PublishedRow]:
     """The rows of ``table1`` (by mix) or ``table2`` (by method)."""
     document = _document()
-    total = document["instructions"]
+    instructions, prompts = document["instructions"], document["prompts"]
     return {
-        key: PublishedRow(Count(row["en"], total), Count(row["fi"], total), row["response_language"])
-        for key, row in document[table].items()
+        key: PublishedRow(
+            Count(row["en"], instructions),
+            Count(row["fi"], instructions),
+            Count(row["response_language"], prompts),
+            row["label"],
+        )
+        for key, row in document[table]["rows"].items()
     }
 
 

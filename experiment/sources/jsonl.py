@@ -47,8 +47,16 @@ def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write rows as JSON lines with sorted keys; the same rows are the same bytes. Returns how many."""
     count = 0
-    with path.open("w", encoding="utf-8", newline="\n") as out:
+    with path.open("wb") as out:
         for row in rows:
-            out.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
+            out.write(json_line(row))
             count += 1
     return count
+
+
+def json_line(row: Mapping[str, Any]) -> bytes:
+    """One line of JSON in UTF-8. A row that UTF-8 cannot hold (half a surrogate pair) is escaped; it reads the same."""
+    try:
+        return json.dumps(row, ensure_ascii=False, sort_keys=True).encode() + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(row, sort_keys=True).encode() + b"\n"

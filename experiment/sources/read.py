@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeGuard
 
 from experiment.errors import DataError
+from experiment.scoring.unasked import without
 from experiment.sources import demo, oasst
-from experiment.sources.jsonl import read_jsonl
+from experiment.sources.parquet import is_parquet, read_rows
 from experiment.sources.records import BenchmarkPrompt, Conversation, Message, Reply, ReplyGroup
 from experiment.sources.source import Source
 
@@ -51,8 +52,10 @@ def read_reply_groups(source: Source) -> list[ReplyGroup]:
     return _some(groups, source)
 
 
-def read_prompts(source: Source, exclude: Sequence[str]) -> list[BenchmarkPrompt]:
+def read_prompts(source: Source, exclude: Sequence[str], drop_unasked: bool = False) -> list[BenchmarkPrompt]:
     """Benchmark prompts, without those that carry an excluded instruction.
+
+    ``drop_unasked`` first takes away the instructions that their prompt does not ask for.
 
     Raises:
         DataError: the source is unreadable, a prompt has no instructions, or nothing is left.
@@ -67,6 +70,8 @@ def read_prompts(source: Source, exclude: Sequence[str]) -> list[BenchmarkPrompt
     if len(set(keys)) != len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
         raise DataError(f"{source.where}: key {twice} stands twice; every prompt needs its own")
+    if drop_unasked:
+        prompts = without(prompts, source.language)
     return _some([prompt for prompt in prompts if not set(exclude) & set(prompt.instruction_ids)], source)
 
 
@@ -116,8 +121,8 @@ def check_turns(where: str, messages: Sequence[Message], ends_with: str) -> None
 
 def _raw(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
     if source.path:
-        for number, row in read_jsonl(source.path):
-            yield f"{source.path}, line {number}", row
+        for number, row in read_rows(source.path):
+            yield f"{source.path}, {'row' if is_parquet(source.path) else 'line'} {number}", row
         return
     from experiment.sources.hub import hub_rows
 

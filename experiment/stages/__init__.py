@@ -24,5 +24,5 @@ STAGES: dict[str, Stage] = {
     "reference": Stage("experiment.stages.reference", 1),
     "dpo": Stage("experiment.stages.dpo", 1),
     "generate": Stage("experiment.stages.generate", 1),
-    "score": Stage("experiment.stages.score", 1),
+    "score": Stage("experiment.stages.score", 2),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from transformers import GenerationConfig
 
 from experiment.results import RESPONSES
-from experiment.sources.jsonl import read_jsonl, write_jsonl
+from experiment.sources.jsonl import json_line, read_jsonl, write_jsonl
 from experiment.sources.read import read_prompts
 from experiment.sources.records import BenchmarkPrompt, Message
 from experiment.task import Task
@@ -24,7 +23,9 @@ PARTIAL = ".responses.partial.jsonl"
 def run(task: Task) -> dict[str, Any]:
     """Write ``responses.jsonl`` in the order of the prompts; report tokens and answers cut off at the limit."""
     prompts = read_prompts(
-        task.source("prompts", task.settings["prompts"]), exclude=task.settings["exclude_instructions"]
+        task.source("prompts", task.settings["prompts"]),
+        exclude=task.settings["exclude_instructions"],
+        drop_unasked="drop_unasked" in task.settings,
     )
     model, tokenizer = load(task.input("model") / MODEL, dtype="auto")
     if torch.cuda.is_available():
@@ -51,12 +52,12 @@ def _answer_all(
     partial = task.work / PARTIAL
     # Whole batches only: the same prompts stand together whether or not the step was interrupted.
     done = _read_partial(task)
-    with partial.open("a", encoding="utf-8") as out:
+    with partial.open("ab") as out:
         for start in range(0, len(ordered), size):
             batch = ordered[start : start + size]
             if not all(prompt.key in done for prompt in batch):
                 rows = _answer(batch, [encoded[prompt.key] for prompt in batch], model, tokenizer, task)
-                out.write("".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows))
+                out.write(b"".join(map(json_line, rows)))
                 out.flush()
                 done |= {row["key"]: row for row in rows}
             task.progress(min(start + size, len(ordered)), len(ordered))

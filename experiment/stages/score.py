@@ -2,36 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiment import metrics, scorers
+import msgspec
+
 from experiment.errors import KirjoError
+from experiment.metrics import Scored, counts
 from experiment.results import RESPONSES, VERDICTS
+from experiment.scoring import punkt, score, unasked, versions
+from experiment.scoring.rules import has_own_rules
 from experiment.sources.jsonl import read_jsonl, write_jsonl
 from experiment.sources.read import read_prompts
+from experiment.sources.source import Source
 from experiment.task import Task
+
+NAMED = 3  # of many prompts in a warning
 
 
 def run(task: Task) -> dict[str, Any]:
     """Write ``verdicts.jsonl``; report the counts behind every metric."""
-    _refuse_other_scorers(task)
-    scorers.use_nltk_data(task.step.execution.get("nltk_data"))
     source = task.source("prompts", task.settings["prompts"])
-    prompts = read_prompts(source, exclude=task.settings["exclude_instructions"])
+    _refuse_other_scorers(task, versions.identity(source.language))
+    punkt.use_nltk_data(task.step.execution.get("nltk_data"))
+    exclude, drop = task.settings["exclude_instructions"], "drop_unasked" in task.settings
+    prompts = read_prompts(source, exclude, drop)
     responses = {row["key"]: row["response"] for _, row in read_jsonl(task.input("responses") / RESPONSES)}
+    processes = task.step.execution.get("threads") or 1
     verdicts = []
-    for number, verdict in enumerate(scorers.verdicts(prompts, responses), start=1):
+    for number, verdict in enumerate(score.verdicts(prompts, responses, source.language, processes), start=1):
         verdicts.append(verdict)
         task.progress(number, sum(len(prompt.instruction_ids) for prompt in prompts))
-    write_jsonl(task.work / VERDICTS, map(asdict, verdicts))
-    return {name: f"{count.correct}/{count.total}" for name, count in metrics.counts(verdicts, source.language).items()}
+    write_jsonl(task.work / VERDICTS, map(msgspec.structs.asdict, verdicts))
+    found = {name: f"{count.correct}/{count.total}" for name, count in counts(Scored.of(verdicts)).items()}
+    return {**found, **_doubts(source, exclude, drop)}
 
 
-def _refuse_other_scorers(task: Task) -> None:
+def _doubts(source: Source, exclude: Sequence[str], drop: bool) -> dict[str, Any]:
+    """How many instructions the prompts carry but do not ask for, and warnings of what may judge wrongly."""
+    everything = read_prompts(source, exclude=())
+    found = unasked.unasked(everything, source.language)
+    warnings = []
+    if source.language != "en" and not has_own_rules(source.language):
+        warnings.append(
+            f"there are no rules for '{source.language}': answers are judged by lm_eval's, made for English, alone "
+            "(experiment/scoring/rules.py says how to write some)"
+        )
+    if found and not drop:
+        named = ", ".join(f"prompt {item.key} {item.instruction_id}: {item.reason}" for item in found[:NAMED])
+        warnings.append(
+            f"{len(found)} instructions are not asked for by their prompt ({named}{', ...' * (len(found) > NAMED)}); "
+            "they are kept, and judged unless excluded: benchmark.unasked_instructions=drop takes them away"
+        )
+        lost = unasked.lost(everything, found, exclude)
+        if lost:
+            keys = ", ".join(map(str, lost[:NAMED])) + ", ..." * (len(lost) > NAMED)
+            warnings.append(
+                f"{len(lost)} prompts are excluded only for instructions that they do not ask for ({keys}): "
+                "benchmark.unasked_instructions=drop keeps these prompts"
+            )
+    return {"unasked_instructions": len(found), "warnings": warnings}
+
+
+def _refuse_other_scorers(task: Task, here: Mapping[str, Any]) -> None:
     """Where other packages score than were planned with, the verdicts would be filed wrongly."""
-    planned, here = task.settings["scorers"], scorers.identity()
+    planned = task.settings["scorers"]
     if planned != here:
         names = [name for name in {**planned, **here} if planned.get(name) != here.get(name)]
         raise KirjoError(

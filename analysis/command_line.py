@@ -1,0 +1,160 @@
+"""What can be asked of ``python -m analysis``, and how."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.render import FORMATS
+from experiment.errors import KirjoError
+
+TABLES = {
+    "table1": "Table 1: the data mixes",
+    "table2": "Table 2: the post-training methods",
+    "betas": "the beta grid, and which beta is chosen",
+    "figure1": "Figure 1: accuracy by instruction category",
+    "rules": "the paper's rules and the language's own, by type of instruction",
+}
+OTHERS = {
+    "compare": "a table of any sweep: --rows mix --columns method --metric ifeval_fi.instruction_strict",
+    "report": "one HTML file with the tables, figures, plan, curves, runs and a browser of the answers",
+    "score": "score responses from elsewhere: --prompts FILE --responses FILE",
+}
+
+_DESCRIPTION = "From results to tables, figures and a report. Nothing here trains or generates; stores are only read."
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The request; argparse ends the program with code 2 where it is not one."""
+    first = next((item for item in arguments if not item.startswith("-")), None)
+    if first in OTHERS:
+        asked = {"compare": _compare, "report": _report, "score": _score}[first]().parse_args(
+            [item for place, item in enumerate(arguments) if place != list(arguments).index(first)]
+        )
+        asked.command = first
+        return asked
+    asked = _tables().parse_args(arguments)
+    asked.command = "tables"
+    return asked
+
+
+def _tables() -> argparse.ArgumentParser:
+    names = {**TABLES, **OTHERS}
+    listed = "\n".join(f"  {name:9} {what}" for name, what in names.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis",
+        description=f"{_DESCRIPTION}\n\nwhat there is:\n{listed}\n\nThe last three tell more, e.g. compare --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "tables", nargs="+", choices=list(TABLES), metavar="table", help=f"one or several of: {', '.join(TABLES)}"
+    )
+    _of_a_store(parser)
+    _as_a_table(parser)
+    parser.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="METRIC",
+        help="instead of the usual ones, e.g. ifeval_fi.prompt_strict@finnish (may be repeated)",
+    )
+    return parser
+
+
+def _compare() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m analysis compare", description=OTHERS["compare"])
+    parser.add_argument(
+        "--rows", required=True, metavar="SETTING", help="any axis or setting, e.g. mix, sft.learning_rate"
+    )
+    parser.add_argument("--columns", metavar="SETTING", help="a second one")
+    parser.add_argument(
+        "--metric",
+        action="append",
+        required=True,
+        metavar="METRIC",
+        help="ifeval_<language>.<metric>[@<rule set>][/<category>]; may be repeated",
+    )
+    parser.add_argument(
+        "--baseline", metavar="VALUE", help="the row that others are compared with (default: the first)"
+    )
+    _of_a_store(parser)
+    _as_a_table(parser)
+    return parser
+
+
+def _report() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m analysis report", description=OTHERS["report"])
+    _of_a_store(parser)
+    parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html")
+    return parser
+
+
+def _score() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m analysis score", description=OTHERS["score"])
+    parser.add_argument("--benchmark", default="ifeval", choices=["ifeval"], help="whose rules (default: ifeval)")
+    parser.add_argument("--language", required=True, help="the prompts' language, e.g. en")
+    parser.add_argument("--prompts", required=True, type=Path, metavar="FILE", help="JSON lines in IFEval's schema")
+    parser.add_argument(
+        "--responses", required=True, type=Path, metavar="FILE", help="JSON lines: key or prompt, and response"
+    )
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        metavar="FILE",
+        help="prompts with the same keys, e.g. IFEval's English ones: what they do not ask for is reported",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of tables")
+    parser.add_argument("--nltk-data", metavar="FOLDER", help="where NLTK's tokenizers/punkt_tab lies")
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="leave out prompts with this instruction, e.g. language:response_language (may be repeated)",
+    )
+    return parser
+
+
+def _of_a_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--store", default="store", help="where the artifacts live (default: store)")
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="SETTING=VALUE",
+        help="only runs with this value, e.g. model=demo, sft.epochs=3 or mix=0,100 (may be repeated)",
+    )
+
+
+def _as_a_table(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=list(FORMATS), default="terminal", help="default: terminal")
+    parser.add_argument("--markdown", dest="format", action="store_const", const="markdown", help="--format markdown")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="write files there, in all formats, and the figures as PDF, SVG and PNG",
+    )
+    parser.add_argument(
+        "--provenance",
+        action="store_true",
+        help="after each table: settings, fingerprints and command of every run in it",
+    )
+
+
+def conditions(items: Sequence[str]) -> dict[str, str]:
+    """What ``--where`` asks for.
+
+    Raises:
+        KirjoError: an item is not of the form SETTING=VALUE, or two contradict each other.
+    """
+    found: dict[str, str] = {}
+    for item in items:
+        axis, equals, value = item.partition("=")
+        if not equals or not axis or not value:
+            raise KirjoError(f"--where {item}: expected SETTING=VALUE, for example --where model=demo")
+        if found.get(axis, value) != value:
+            raise KirjoError(f"--where {axis} is given twice: for several values, --where {axis}={found[axis]},{value}")
+        found[axis] = value
+    return found

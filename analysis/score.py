@@ -1,0 +1,155 @@
+"""``python -m analysis score``: verdicts on responses from elsewhere, as tables or one JSON document."""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.metric_name import MetricName
+from analysis.outside import Unmatched, join, read_responses
+from analysis.panels import measured_cell
+from analysis.render import render
+from analysis.statistics import estimates
+from analysis.table import Cell, Panel, Table
+from experiment.errors import DataError, KirjoError
+from experiment.metrics import Count, Scored, tally
+from experiment.scoring import punkt
+from experiment.scoring.score import verdicts
+from experiment.scoring.unasked import Unasked, unasked
+from experiment.scoring.verdict import PAPER
+from experiment.sources.read import read_prompts
+from experiment.sources.records import BenchmarkPrompt
+from experiment.sources.source import Source
+
+METRICS = ("prompt_strict", "instruction_strict", "prompt_loose", "instruction_loose")
+
+# Below this a process costs more to start than it saves.
+_PER_PROCESS = 100
+_SHOWN = 20
+
+
+def score_outside(asked: Namespace, width: int) -> str:
+    """The text to print for a request of ``analysis score``.
+
+    Raises:
+        KirjoError: a file is not what it should be, or nothing in it belongs together.
+    """
+    responses = read_responses(asked.responses)
+    source = Source(reader="ifeval", language=asked.language, path=str(asked.prompts))
+    everything = _prompts(asked.prompts, asked.language)
+    prompts = [prompt for prompt in everything if not set(asked.exclude) & set(prompt.instruction_ids)]
+    joined, unmatched = join(everything, responses)
+    left_out = {prompt.key for prompt in everything} - {prompt.key for prompt in prompts}
+    joined = {key: response for key, response in joined.items() if key not in left_out}
+    unmatched = [each for each in unmatched if not left_out & {each.key, each.nearest_key}]
+    if not joined:
+        raise DataError(
+            f"no response of {asked.responses} belongs to a prompt of {asked.prompts} "
+            f"({unmatched[0].reason if unmatched else 'all are excluded'}): is it the right prompts file?"
+        )
+    if missing := punkt.unmet(source, asked.nltk_data):
+        raise KirjoError(missing[0].replace("benchmark.nltk_data=FOLDER", "--nltk-data FOLDER"))
+    punkt.use_nltk_data(asked.nltk_data)
+    answered = [prompt for prompt in prompts if prompt.key in joined]
+    processes = max(1, min(os.cpu_count() or 1, len(answered) // _PER_PROCESS))
+    scored = Scored.of(list(verdicts(answered, joined, asked.language, processes)))
+    odd = unasked(answered, asked.language, _prompts(asked.reference, "en") if asked.reference else None)
+    if asked.json:
+        return json.dumps(document(scored, unmatched, odd), indent=1)
+    return _as_text(scored, answered, unmatched, odd, asked, width)
+
+
+def _prompts(path: Path, language: str) -> list[BenchmarkPrompt]:
+    return read_prompts(Source(reader="ifeval", language=language, path=str(path)), exclude=())
+
+
+def document(scored: Scored, unmatched: Sequence[Unmatched], odd: Sequence[Unasked]) -> dict[str, Any]:
+    """The result for programs; the accuracies at the top are those of the paper's rules."""
+    found: dict[str, Any] = {"prompts": len(scored.keys), "instructions": len(scored.prompt)}
+    found |= {name: _count(tally(scored, name).count) for name in METRICS}
+    found["response_language"] = _count(tally(scored, "response_language").count)
+    found["rules"] = {
+        rules: {name: _count(tally(scored, name, rules).count) for name in METRICS}
+        for rules in scored.rules
+        if rules != PAPER
+    }
+    found["unmatched"] = [each.to_json() for each in unmatched]
+    found["unasked"] = [vars(each) for each in odd]
+    found["by_instruction"] = {
+        name: {level: _count(tally(scored, f"instruction_{level}", PAPER, name).count) for level in ("strict", "loose")}
+        for name in sorted(set(scored.instruction_ids))
+    }
+    return found
+
+
+def _count(count: Count) -> dict[str, int | float]:
+    return {"correct": count.correct, "total": count.total, "percent": round(100 * count.share, 2)}
+
+
+def _as_text(
+    scored: Scored,
+    prompts: Sequence[BenchmarkPrompt],
+    unmatched: Sequence[Unmatched],
+    odd: Sequence[Unasked],
+    asked: Namespace,
+    width: int,
+) -> str:
+    panels = []
+    for rules in scored.rules:
+        title = "" if len(scored.rules) == 1 else f"rule set {rules}"
+        names = [*METRICS, *(("response_language",) if rules == PAPER else ()), "instruction_strict_in_language"]
+        panels.append(Panel(title, tuple(_row(scored, MetricName(asked.language, name, rules)) for name in names)))
+    notes = [
+        "Percent (k/n), rounded. Intervals: 95 %, resampling prompts with all their instructions.",
+        *_told("instructions that their prompts do not ask for (they count all the same)", odd),
+        *_told("rows that do not fit", list(unmatched)),
+    ]
+    title = f"{asked.benchmark}, {asked.language}: {len(prompts)} prompts, {len(scored.prompt)} instructions"
+    overall = Table("score", title, ("metric", "measured", "95 % interval"), tuple(panels), tuple(notes))
+    return "\n".join([render(overall, "terminal", width), render(_by_instruction(scored), "terminal", width)])
+
+
+def _row(scored: Scored, metric: MetricName) -> tuple[Cell, ...]:
+    found = metric.tally(scored)
+    (estimate,) = estimates([[found]])
+    return (
+        Cell(metric.metric.replace("_", " "), "label"),
+        measured_cell([found], estimate, (), cut=False),
+        Cell(f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}", "interval"),
+    )
+
+
+def _by_instruction(scored: Scored) -> Table:
+    rows = []
+    for name in sorted(set(scored.instruction_ids)):
+        counts = {rules: tally(scored, "instruction_strict", rules, name).count for rules in scored.rules}
+        total = counts[PAPER].total
+        rows.append(
+            (
+                Cell(name, "label"),
+                Cell(str(total)),
+                *(Cell(f"{count.rounded} ({count.correct})") for count in counts.values()),
+            )
+        )
+    headings = ("instruction", "instructions", *(f"strict, {rules}" for rules in scored.rules))
+    return Table("by_instruction", "By instruction", headings, (Panel("", tuple(rows)),))
+
+
+def _told(what: str, items: Sequence[Unmatched] | Sequence[Unasked]) -> list[str]:
+    if not items:
+        return []
+    shown = [f"  {_line(item)}" for item in items[:_SHOWN]]
+    more = [f"  and {len(items) - _SHOWN} more (--json lists all)"] if len(items) > _SHOWN else []
+    return [f"{len(items)} {what}:", *shown, *more]
+
+
+def _line(item: Unmatched | Unasked) -> str:
+    if isinstance(item, Unasked):
+        return f"prompt {item.key}: {item.instruction_id}: {item.reason}"
+    place = [f"line {item.line}" if item.line else "", f"key {item.key}" if item.key is not None else ""]
+    near = f" (nearest: key {item.nearest_key}, {item.similarity:.0%} alike)" if item.nearest_key is not None else ""
+    return f"{', '.join(filter(None, place))}: {item.reason}{near}" + ("; scored by its key" if item.scored else "")

@@ -1,0 +1,56 @@
+"""What goes into the report: every table and figure that the runs give, then plan, curves, runs and answers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.command_line import TABLES
+from analysis.render import render
+from analysis.report import write_report
+from analysis.request import tables_of
+from analysis.selection import newest
+from analysis.table import Table
+from analysis.write import Made
+from experiment.errors import KirjoError
+from experiment.results import RunResult
+from experiment.store import Store
+
+
+def make_report(path: Path, runs: Sequence[RunResult], store: Path) -> Path:
+    """Write the report of some runs; returns its path.
+
+    Raises:
+        KirjoError: there are no runs, or the file cannot be written.
+    """
+    if not runs:
+        raise KirjoError(f"the store {store} holds no runs yet: python -m experiment experiment=paper store={store}")
+    runs = newest(runs)
+    made = [each for name in TABLES for each in _made(name, runs, str(store)) if _holds_numbers(each.table)]
+    tables = [(each.table, render(each.table, "html")) for each in made]
+    figures = [(each.table.title, _svg(each)) for each in made if each.draw]
+    return write_report(path, runs, tables, figures, Store.open(store, create=False))
+
+
+def _made(name: str, runs: Sequence[RunResult], store: str) -> list[Made]:
+    try:
+        return tables_of(name, runs, store)
+    except KirjoError as error:
+        # One table that the runs do not give is no reason to have no report; the report says which and why.
+        return [Made(Table(name, f"{name}: not made", ("reason",), (), (str(error),)))]
+
+
+def _holds_numbers(table: Table) -> bool:
+    return not table.panels or any(
+        cell.kind == "measured" for panel in table.panels for row in panel.rows for cell in row
+    )
+
+
+def _svg(made: Made) -> str:
+    from analysis.figures import save
+
+    assert made.draw is not None
+    with tempfile.TemporaryDirectory() as folder:
+        (path,) = save(made.draw(), Path(folder) / "figure", ["svg"])
+        return path.read_text(encoding="utf-8")

@@ -1,0 +1,83 @@
+"""Where a table goes: to the terminal, or into files in every format, its figure with it."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.render import FORMATS, html, provenance, render
+from analysis.table import Table
+from experiment.errors import KirjoError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure
+
+PICTURES = ("pdf", "svg", "png")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A table, and how its figure is drawn and called, if it has one and there is something to draw."""
+
+    table: Table
+    draw: Callable[[], Figure] | None = None
+    figure: str = ""
+
+
+def show(made: Sequence[Made], asked: Namespace, width: int) -> None:
+    """Print tables in the format asked for, and write files if a folder was named.
+
+    Raises:
+        KirjoError: the folder cannot be written to.
+    """
+    for number, each in enumerate(made, start=1):
+        _print(_whole(each.table, asked.format, width))
+        if asked.provenance:
+            _print(provenance(each.table))
+        if asked.out is not None:
+            stem = each.table.name if len(made) == 1 else f"{each.table.name}-{number}"
+            for path in write(each, asked.out, stem):
+                print(f"written: {path}", file=sys.stderr)
+
+
+def write(made: Made, folder: Path, stem: str) -> list[Path]:
+    """Write a table in all formats and its figure; returns the files.
+
+    Raises:
+        KirjoError: the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for name, form in FORMATS.items():
+            path = folder / f"{stem}{form.suffix}"
+            with path.open("w", encoding="utf-8", errors="replace", newline="") as out:
+                out.write(_whole(made.table, name))
+            paths.append(path)
+        if made.draw is not None:
+            from analysis.figures import save
+
+            paths += save(made.draw(), folder / stem.replace(made.table.name, made.figure, 1), PICTURES)
+    except OSError as error:
+        raise KirjoError(
+            f"cannot write to {error.filename or folder}: {error.strerror or error}; name another --out"
+        ) from error
+    return paths
+
+
+def _whole(table: Table, form: str, width: int | None = None) -> str:
+    """A table as a document by itself: an HTML page, with the runs that its cells lead to."""
+    text = render(table, form, width)
+    return html.page(text + html.runs(table.origins), table.title) if form == "html" else text
+
+
+def _print(text: str) -> None:
+    """Print what may hold any character: a terminal that cannot show one gets a question mark for it."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, errors="replace").decode(encoding))

@@ -1,0 +1,110 @@
+"""How prompts name languages and small numbers: beginnings of words by language of the prompt, in lower case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# By the prompt's language and the code of the language named; Finnish endings follow these (suomeksi, hindiksi).
+LANGUAGE_NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "en": {
+        "ar": ("arabic",),
+        "bg": ("bulgarian",),
+        "bn": ("bengali", "bangla"),
+        "cs": ("czech",),
+        "da": ("danish",),
+        "de": ("german",),
+        "en": ("english",),
+        "es": ("spanish",),
+        "et": ("estonian",),
+        "eu": ("basque",),
+        "fa": ("persian", "farsi"),
+        "fi": ("finnish",),
+        "fr": ("french",),
+        "gu": ("gujarati",),
+        "hi": ("hindi",),
+        "hu": ("hungarian",),
+        "it": ("italian",),
+        "ja": ("japanese",),
+        "kn": ("kannada",),
+        "ko": ("korean",),
+        "mr": ("marathi",),
+        "ne": ("nepali",),
+        "nl": ("dutch",),
+        "no": ("norwegian",),
+        "pa": ("punjabi", "panjabi"),
+        "pl": ("polish",),
+        "pt": ("portuguese",),
+        "ru": ("russian",),
+        "sv": ("swedish",),
+        "sw": ("swahili", "kiswahili"),
+        "ta": ("tamil",),
+        "te": ("telugu",),
+        "th": ("thai",),
+        "tr": ("turkish",),
+        "uk": ("ukrainian",),
+        "ur": ("urdu",),
+        "vi": ("vietnamese",),
+        "zh": ("chinese", "mandarin"),
+    },
+    "fi": {
+        "ar": ("arabia",),
+        "bg": ("bulgaria",),
+        "bn": ("bengali", "bangla"),
+        "cs": ("tšek", "tsek"),
+        "da": ("tanska",),
+        "de": ("saksa",),
+        "en": ("englan", "english"),
+        "es": ("espanja",),
+        "et": ("viro", "viron", "eesti"),
+        "eu": ("bask",),
+        "fa": ("persia", "farsi"),
+        "fi": ("suome", "suomi"),
+        "fr": ("ranska",),
+        "gu": ("gudžarati", "gujarati", "gudzarati"),
+        "hi": ("hindi",),
+        "hu": ("unkari",),
+        "it": ("italia",),
+        "ja": ("japani",),
+        "kn": ("kannada",),
+        "ko": ("korea",),
+        "mr": ("marathi",),
+        "ne": ("nepali",),
+        "nl": ("hollanti", "hollanni", "alankom"),
+        "no": ("norja",),
+        "pa": ("punjabi", "panjabi", "pandžabi", "pandzabi"),
+        "pl": ("puola",),
+        "pt": ("portugali",),
+        "ru": ("venäj",),
+        "sv": ("ruotsi",),
+        "sw": ("swahili", "suahili"),
+        "ta": ("tamili",),
+        "te": ("telugu",),
+        "th": ("thai", "thaimaa"),
+        "tr": ("turki", "turkki", "turkin"),
+        "uk": ("ukraina",),
+        "ur": ("urdu",),
+        "vi": ("vietnami",),
+        "zh": ("kiina", "mandariini"),
+    },
+}
+
+_EN = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+)  # fmt: skip
+_FI = (
+    ("nolla",), ("yksi", "yhde", "yhtä", "kerran"), ("kaksi", "kahde", "kahta", "kahte"), ("kolme",),
+    ("neljä",), ("viisi", "viide", "viittä"), ("kuusi", "kuude", "kuutta"), ("seitsemä",), ("kahdeksa",),
+    ("yhdeksä",), ("kymmene",), ("yksitoista", "yhdentoista", "yhtätoista"), ("kaksitoista", "kahdentoista"),
+    ("kolmetoista", "kolmentoista"), ("neljätoista", "neljäntoista"), ("viisitoista", "viidentoista"),
+    ("kuusitoista", "kuudentoista"), ("seitsemäntoista",), ("kahdeksantoista",), ("yhdeksäntoista",),
+    ("kaksikymmentä", "kahdenkymmenen", "kahtakymmentä"),
+)  # fmt: skip
+# By the prompt's language: how the numbers up to 20 begin.
+NUMBERS: Mapping[str, Mapping[int, tuple[str, ...]]] = {
+    "en": {
+        number: (word, *{1: ("once", "single"), 2: ("twice", "both")}.get(number, ()))
+        for number, word in enumerate(_EN)
+    },
+    "fi": dict(enumerate(_FI)),
+}
