@@ -205,7 +205,7 @@ def usual_panels(settings: Iterable[Setting], languages: tuple[str, str]) -> lis
     panels += [
         (f"Responses in {name} (to {name} prompts)", MetricName(target, "response_language")),
         (
-            f"{name} accuracy, only responses in {name}" + (f", by rules for {name}" if own else ""),
+            f"Followed and in {name}" + (f", by rules for {name}" if own else ""),
             MetricName(target, f"{ACCURACY}_in_language", own or PAPER),
         ),
     ]
