@@ -6,6 +6,7 @@ import csv as stdlib_csv
 import io
 import os
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from analysis.render import FORMATS, csv, html, latex, layout, markdown, provenance, render, terminal
-from analysis.render.text import blocks, lines, plain
+from analysis.render.text import blocks, lines, plain, settings
 from analysis.table import Cell, Panel, Table
 from experiment.errors import KirjoError
 from tests.rendered import NASTY, nasty_table, origin, paper_table
@@ -123,6 +124,20 @@ def test_wrapped_text_keeps_every_character_and_the_width(text, width):
     wrapped = layout.wrap(text, width)
     assert "".join("".join(wrapped).split()) == "".join(text.split())
     assert cell_len(text) <= width or max(map(cell_len, wrapped)) <= width
+
+
+def test_settings_in_common_are_told_once_and_others_with_their_run():
+    one, other = origin("a", "en-fi-0pct"), origin("b", "en-fi-10pct")
+    origins = (
+        replace(one, settings={"mix": 0, "sft.epochs": 3}),
+        replace(other, settings={"mix": 10, "sft.epochs": 3}),
+    )
+    assert settings(origins) == ({"sft.epochs": 3}, {"a": {"mix": 0}, "b": {"mix": 10}})
+    told = provenance(replace(paper_table(), origins=origins))
+    assert told.count("sft.epochs") == 1
+    assert re.search(r"run b\).*\n(.*\n)?  settings:\n    mix  10\n", told)
+    assert settings(()) == ({}, {})
+    assert html.runs(origins).count("sft.epochs") == 1
 
 
 def test_provenance_names_runs_commands_fingerprints_and_versions():

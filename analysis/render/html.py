@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
-from analysis.render.text import blocks, left, plain, shown
+from analysis.render.text import blocks, left, plain, settings, shown
 from analysis.table import Cell, Origin, Table
 
 STYLE = """\
@@ -80,17 +80,29 @@ def fragment(table: Table) -> str:
 
 
 def runs(origins: Iterable[Origin]) -> str:
-    """What the links of the cells lead to: command, fingerprints and versions of each run, each run once."""
+    """What the links of the cells lead to: command, settings, fingerprints and versions of each run, each run once.
+
+    Settings that all the runs have in common are told once, at the end.
+    """
     out = ['<div class="runs">', "<h2>Runs</h2>"]
-    for origin in {origin.run: origin for origin in origins}.values():
+    unique = {origin.run: origin for origin in origins}
+    common, own = settings(unique.values())
+    for origin in unique.values():
         out += [f'<section id="{_anchor(origin.run)}">', f"<h3>{escape(origin.name)}</h3>"]
         out.append(f"<pre><code>{escape(origin.command)}</code></pre>")
         out += ["<dl>", f"<dt>run</dt><dd>{escape(origin.run)}</dd>"]
-        for title, named in (("fingerprints", origin.fingerprints), ("versions", origin.versions)):
-            values = "<br>".join(f"{escape(name)} <code>{escape(value)}</code>" for name, value in named.items())
-            out += [f"<dt>{title}</dt><dd>{values}</dd>"] * bool(named)
+        out += _named("settings", own[origin.run])
+        out += _named("fingerprints", origin.fingerprints)
+        out += _named("versions", origin.versions)
         out += ["</dl>", "</section>"]
+    if common:
+        out += ["<section>", "<h3>All runs</h3>", "<dl>", *_named("settings", common), "</dl>", "</section>"]
     return "\n".join([*out, "</div>", ""])
+
+
+def _named(title: str, named: Mapping[str, object]) -> list[str]:
+    values = "<br>".join(f"{escape(name)} <code>{escape(str(value))}</code>" for name, value in named.items())
+    return [f"<dt>{title}</dt><dd>{values}</dd>"] if named else []
 
 
 def page(content: str, title: str = "Results") -> str:

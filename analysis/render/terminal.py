@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich import box
 from rich.console import Console, ConsoleRenderable
@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from analysis.render import layout
-from analysis.render.text import blocks, left, plain, shown
+from analysis.render.text import blocks, left, plain, settings, shown
 from analysis.table import Cell, Panel, Table
 
 WIDTH = 100
@@ -88,16 +88,28 @@ def _records(panel: Panel, headings: list[str], width: int) -> Iterator[ConsoleR
 
 
 def provenance(table: Table) -> str:
-    """For each run behind the table: its name and id, the command that makes it again, fingerprints, versions."""
+    """For each run behind the table: the command that makes it again, fingerprints, versions, settings.
+
+    Settings that all the runs have in common are told once, at the top.
+    """
     parts = [f"{plain(table.title)}: where the numbers come from"]
+    common, own = settings(table.origins)
+    if common:
+        parts.append("\n".join(_named("settings of all runs", common, "")))
     for origin in table.origins:
         lines = [f"{plain(origin.name)} (run {plain(origin.run)})", f"  command: {plain(origin.command)}"]
-        for title, named in (("fingerprints", origin.fingerprints), ("versions", origin.versions)):
-            if named:
-                width = max(len(plain(name)) for name in named)
-                lines.append(f"  {title}:")
-                lines += [f"    {plain(name).ljust(width)}  {plain(value)}" for name, value in named.items()]
+        lines += _named("settings", own[origin.run], "  ")
+        lines += _named("fingerprints", origin.fingerprints, "  ")
+        lines += _named("versions", origin.versions, "  ")
         parts.append("\n".join(lines))
     if not table.origins:
         parts.append("No run stands behind this table.")
     return "\n\n".join(parts) + "\n"
+
+
+def _named(title: str, named: Mapping[str, object], indent: str) -> list[str]:
+    if not named:
+        return []
+    width = max(len(plain(name)) for name in named)
+    lines = (f"{plain(name).ljust(width)}  {plain(str(value))}" for name, value in named.items())
+    return [f"{indent}{title}:", *(f"{indent}  {line}" for line in lines)]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
-from analysis.table import Cell, Kind, Table
+from analysis.table import Cell, Kind, Origin, Table
 
 # Explicit bidirectional embeddings, overrides and isolates: they would reorder what stands beside them.
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -46,6 +47,20 @@ def left(table: Table) -> tuple[bool, ...]:
     """For each column whether it is aligned left: the first, and those that hold verdicts in words and no numbers."""
     kinds = [{row[index].kind for panel in table.panels for row in panel.rows} for index in range(len(table.headings))]
     return tuple(index == 0 or ("verdict" in found and not found & NUMBERS) for index, found in enumerate(kinds))
+
+
+def settings(origins: Collection[Origin]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The settings that all the runs have in common, and by run what it has otherwise."""
+    first = next(iter(origins)).settings if origins else {}
+    common = {
+        name: value
+        for name, value in first.items()
+        if all(name in origin.settings and origin.settings[name] == value for origin in origins)
+    }
+    own = {
+        origin.run: {name: value for name, value in origin.settings.items() if name not in common} for origin in origins
+    }
+    return common, own
 
 
 def blocks(notes: Sequence[str]) -> Iterator[tuple[bool, str]]:
