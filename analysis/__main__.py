@@ -18,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parse(sys.argv[1:] if arguments is None else arguments)
     # A store of many runs is read into millions of small values, none of them in a circle: looking for such takes a
     # third of the time, and the process ends soon.
+    collecting = gc.isenabled()
     gc.disable()
     try:
         {"tables": _tables, "compare": _compare, "report": _report, "score": _score}[asked.command](asked)
@@ -26,15 +27,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except BrokenPipeError:  # a reader such as `head` has seen enough
         sys.stderr.close()
+    except OSError as error:
+        print(f"error: {error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _tables(asked: Namespace) -> None:
     from analysis.request import load, tables_of
     from analysis.write import show
 
-    runs = load(asked.store, conditions(asked.where))
+    where = conditions(asked.where)
+    runs = load(asked.store, where)
     for name in asked.tables:
-        show(tables_of(name, runs, asked.store, asked.metric), asked, width())
+        show(tables_of(name, runs, asked.store, asked.metric, where), asked, width())
 
 
 def _compare(asked: Namespace) -> None:
@@ -58,8 +66,9 @@ def _report(asked: Namespace) -> None:
 
 def _score(asked: Namespace) -> None:
     from analysis.score import score_outside
+    from analysis.write import put
 
-    print(score_outside(asked, width()))
+    put(score_outside(asked, width()))
 
 
 def width() -> int:

@@ -57,9 +57,9 @@ def _mean(setting: Setting, languages: tuple[str, str]) -> float:
 
 def _both(setting: Setting, languages: tuple[str, str]) -> list[Tally]:
     """The tallies of both languages as one, a prompt of each language being a prompt of its own."""
-    by_language = [tallies_of(setting, MetricName(language, ACCURACY)) for language in languages]
-    if not all(by_language):
-        return []
+    metrics = [MetricName(language, ACCURACY) for language in languages]
+    complete = [run for run in setting.runs if all(run.scored(language) is not None for language in languages)]
+    by_language = [tallies_of(Setting(setting.key, tuple(complete)), metric) for metric in metrics]
     return [
         Tally(
             np.concatenate([first.keys * 2, second.keys * 2 + 1]),

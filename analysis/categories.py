@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.metric_name import ACCURACY, MetricName
-from analysis.origins import origins
+from analysis.origins import command, origins
 from analysis.panels import measured_cell
-from analysis.selection import Setting, settings_of
+from analysis.selection import Setting, refuse_incomparable, settings_of
 from analysis.statistics import Estimate, estimates
 from analysis.table import Cell, Panel, Table
 from analysis.tables import described, language_name
@@ -40,7 +40,13 @@ def one_setting(runs: Sequence[RunResult], store: str, wanted: str) -> Setting:
         ((*_experiment(run), run.axes["mix"], run.axes["method"], run.axes["beta"]), run) for run in runs
     )
     if len(settings) == 1:
-        return next(iter(settings.values()))
+        (setting,) = settings.values()
+        if not any(setting.scored(language) for language in setting.first.languages):
+            again = command(setting.first.overrides, store)
+            raise KirjoError(f"{wanted}: {setting.name} is not scored yet; this command does it:\n  {again}")
+        for language in setting.first.languages:
+            refuse_incomparable([setting], language)
+        return setting
     names = sorted({setting.name for setting in settings.values()})
     listed = "".join(f"\n  {name}" for name in names[:20])
     told = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,15 +28,21 @@ _DESCRIPTION = "From results to tables, figures and a report. Nothing here train
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The request; argparse ends the program with code 2 where it is not one."""
-    first = next((item for item in arguments if not item.startswith("-")), None)
+    first, *rest = arguments or [""]
     if first in OTHERS:
-        asked = {"compare": _compare, "report": _report, "score": _score}[first]().parse_args(
-            [item for place, item in enumerate(arguments) if place != list(arguments).index(first)]
-        )
+        asked = {"compare": _compare, "report": _report, "score": _score}[first]().parse_args(rest)
         asked.command = first
         return asked
-    asked = _tables().parse_args(arguments)
+    parser = _tables()
+    asked = parser.parse_args(arguments)
     asked.command = "tables"
+    for name in asked.tables:
+        if name in OTHERS:
+            parser.error(f"{name} comes first and alone: python -m analysis {name} ...")
+        if name not in TABLES:
+            close = difflib.get_close_matches(name, [*TABLES, *OTHERS], n=1)
+            meant = f" (did you mean {close[0]}?)" if close else ""
+            parser.error(f"there is no table '{name}'{meant}; there are: {', '.join([*TABLES, *OTHERS])}")
     return asked
 
 
@@ -47,9 +54,7 @@ def _tables() -> argparse.ArgumentParser:
         description=f"{_DESCRIPTION}\n\nwhat there is:\n{listed}\n\nThe last three tell more, e.g. compare --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "tables", nargs="+", choices=list(TABLES), metavar="table", help=f"one or several of: {', '.join(TABLES)}"
-    )
+    parser.add_argument("tables", nargs="+", metavar="table", help=f"one or several of: {', '.join(TABLES)}")
     _of_a_store(parser)
     _as_a_table(parser)
     parser.add_argument(

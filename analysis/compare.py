@@ -40,6 +40,8 @@ def compare(
         raise KirjoError(f"the store {store} holds no runs yet: python -m experiment experiment=paper store={store}")
     for axis in axes:
         check_axis(runs, axis)
+    if rows == columns:
+        raise KirjoError(f"rows and columns are both {rows}: leave --columns out, or name another setting")
     keys, told_by = places(runs, rows, columns)
     settings, left_out = settings_of(zip(keys, runs, strict=True))
     for language in {metric.language for metric in metrics}:
@@ -108,7 +110,10 @@ def _two_axes(
                 tuple(
                     (
                         Cell(str(row), "label"),
-                        *(_cell(settings, tallies, estimated, compared, (row, column)) for column in column_keys),
+                        *(
+                            _cell(settings, metric, tallies, estimated, compared, (row, column))
+                            for column in column_keys
+                        ),
                     )
                     for row in row_keys
                 ),
@@ -140,6 +145,7 @@ def _compared(
 
 def _cell(
     settings: Mapping[Key, Setting],
+    metric: MetricName,
     tallies: Mapping[Key, Sequence[Tally]],
     estimated: Mapping[Key, Estimate],
     compared: Mapping[Key, Difference],
@@ -148,7 +154,8 @@ def _cell(
     if key not in settings:
         return EMPTY
     if key not in tallies:
-        return Cell("missing", "missing")
+        # A language that was never asked for is no gap: no command of the run would fill it.
+        return Cell("missing", "missing") if metric.language in settings[key].first.languages else EMPTY
     found, seeds = estimated[key], tallies[key]
     runs = tuple(run.id for run in settings[key].runs)
     whole = measured_cell(seeds, found, runs, cut=False)
@@ -171,8 +178,9 @@ def _notes(settings: Mapping[Key, Setting], baseline: str, left_out: int, store:
     notes = [
         "Percent, rounded; intervals: 95 %, resampling prompts with all their instructions"
         + ("; several seeds: mean, and an interval that holds both sources." if _several(settings) else "."),
-        f"Baseline: {baseline}; differences in points on the same prompts, p by a paired permutation test over "
-        f"prompts, Holm-corrected; not told apart means p >= {LEVEL:g}, not that they are equal.",
+        f"Baseline: {baseline}; differences in points on the same prompts. p: exact paired sign-flip test over prompts"
+        + (" (several seeds: t-test over prompts and seeds)" if _several(settings) else "")
+        + f", Holm-corrected; not told apart means p >= {LEVEL:g}, not that they are equal.",
     ]
     if left_out:
         notes.append(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from analysis import published
 from analysis.betas import SHORT_RULE, choose
 from analysis.categories import by_category, figure_metrics
+from analysis.layouts import Group, Layout, row_keys
 from analysis.metric_name import ACCURACY, MetricName
 from analysis.panels import tallies_of
 from analysis.selection import Setting
 from analysis.statistics import Estimate, estimates
-from analysis.tables import Group, language_name
+from analysis.tables import language_name
 from experiment.scoring.verdict import PAPER
 
 if TYPE_CHECKING:
@@ -21,19 +21,20 @@ if TYPE_CHECKING:
     from analysis.figures import Points
 
 Draw = Callable[[], "Figure"]
+Curve = Sequence[tuple[float, Estimate | None]]
 
 
-def mixes(group: Group) -> Draw | None:
+def mixes(layout: Layout, group: Group) -> Draw | None:
     """Accuracy in both languages, and the response language below, over the mix; None where nothing is scored."""
-    accuracy = {language_name(language): _points(group, MetricName(language, ACCURACY)) for language in group.languages}
+    accuracy = _accuracy(layout, group)
     target = group.languages[1]
     in_language = {
-        f"responses in {language_name(target)}": _points(group, MetricName(target, "response_language")),
+        f"responses in {language_name(target)}": _points(layout, group, MetricName(target, "response_language")),
     }
-    if not any([*accuracy.values(), *in_language.values()]):
+    if not _any(accuracy) and not _any(in_language):
         return None
     # Levels of another benchmark in the same picture would only mislead.
-    rows = published.rows("table1") if group.experiment[2] == "ifeval" and group.languages == ("en", "fi") else {}
+    rows = layout.published if group.is_the_papers else {}
 
     def beside(column: str) -> dict[float, float]:
         return {float(mix): 100 * getattr(row, column).share for mix, row in rows.items()}
@@ -51,17 +52,22 @@ def mixes(group: Group) -> Draw | None:
     return draw
 
 
-def betas(group: Group) -> Draw | None:
+def betas(layout: Layout, group: Group) -> Draw | None:
     """Accuracy in both languages over beta, the chosen one marked; None where nothing can be chosen from."""
-    accuracy = {language_name(language): _points(group, MetricName(language, ACCURACY)) for language in group.languages}
+    accuracy = _accuracy(layout, group)
     choice = choose(group.settings, group.languages)
     if choice is None:
         return None
+    beside = {
+        language_name(language): (float(beta), 100 * getattr(row, language).share)
+        for beta, row in (layout.published if group.is_the_papers else {}).items()
+        for language in ("en", "fi")
+    }
 
     def draw() -> Figure:
         from analysis.figures import betas_figure
 
-        return betas_figure(_curves(accuracy), choice.beta, SHORT_RULE)
+        return betas_figure(_curves(accuracy), choice.beta, SHORT_RULE, beside)
 
     return draw
 
@@ -89,12 +95,24 @@ def categories(setting: Setting, languages: Sequence[str]) -> Draw | None:
     return draw
 
 
-def _points(group: Group, metric: MetricName) -> list[tuple[float, Estimate]]:
-    tallies = {key: found for key, setting in sorted(group.settings.items()) if (found := tallies_of(setting, metric))}
-    return [(float(key), found) for key, found in zip(tallies, estimates(list(tallies.values())), strict=True)]
+def _accuracy(layout: Layout, group: Group) -> dict[str, Curve]:
+    metrics = {language_name(language): MetricName(language, ACCURACY) for language in group.languages}
+    return {label: _points(layout, group, metric) for label, metric in metrics.items()}
 
 
-def _curves(found: Mapping[str, Sequence[tuple[float, Estimate]]]) -> list[Points]:
+def _points(layout: Layout, group: Group, metric: MetricName) -> Curve:
+    """A point for every row of the table, without an estimate where it is missing: the figure says so."""
+    keys = row_keys(layout, group, chosen=False)
+    tallies = {key: found for key in keys if (found := tallies_of(group.settings.get(key), metric))}
+    measured = dict(zip(tallies, estimates(list(tallies.values())), strict=True))
+    return [(float(key), measured.get(key)) for key in keys]
+
+
+def _any(curves: Mapping[str, Curve]) -> bool:
+    return any(estimate is not None for points in curves.values() for _, estimate in points)
+
+
+def _curves(found: Mapping[str, Curve]) -> list[Points]:
     from analysis.figures import Points
 
-    return [Points(label, points) for label, points in found.items() if points]
+    return [Points(label, points) for label, points in found.items() if _any({label: points})]

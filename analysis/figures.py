@@ -1,4 +1,4 @@
-"""The figures: accuracy by category, over beta, over the mix; learning curves. Shares come as 0 to 1 and show in %."""
+"""The figures: accuracy by category, over beta, over the mix. Shares come as 0 to 1 and show in %."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ __all__ = [
     "Series",
     "betas_figure",
     "categories_figure",
-    "curves_figure",
     "mixes_figure",
     "save",
 ]
@@ -141,7 +140,8 @@ def mixes_figure(
         KirjoError: there is no result.
     """
     _need("figure of the mixes", (estimate for one in (*accuracy, *language) for _, estimate in one.points))
-    panels = [(accuracy, published, "accuracy, %"), (language, published_language, "in the language, %")]
+    below = f"{language[0].label}, %" if len(language) == 1 else "in the language, %"
+    panels = [(accuracy, published, "accuracy, %"), (language, published_language, below)]
     panels = [panel for panel in panels if panel[0]]
     styles = _styles([*accuracy, *language])
     mixes = sorted({mix for one in (*accuracy, *language) for mix, _ in one.points})
@@ -156,46 +156,6 @@ def mixes_figure(
         all_axes[-1].set_xticks(mixes, [f"{mix:g}" for mix in mixes])
         all_axes[-1].set_xlabel("mix: share of the target-language rows, %")
         _finish(figure, all_axes[0], title, missing, width)
-    return figure
-
-
-def curves_figure(
-    curves: Mapping[str, Sequence[tuple[float, float]]], title: str = "", log: bool = False, width: float = SINGLE
-) -> Figure:
-    """Losses over optimizer steps; losses that are not finite (or not above 0 on a log scale) leave gaps.
-
-    Raises:
-        KirjoError: there is no finite loss.
-    """
-
-    def drawable(loss: float) -> bool:
-        return math.isfinite(loss) and (loss > 0 or not log)
-
-    _need("figure of the learning curves", (loss if drawable(loss) else None for c in curves.values() for _, loss in c))
-    with drawing():
-        from matplotlib.ticker import LogLocator
-
-        figure, (axes,) = new_figure(width, 2.3)
-        missing = []
-        for place, (label, curve) in enumerate(curves.items()):
-            style = _style(place)
-            points = sorted(curve)
-            losses = [loss if drawable(loss) else math.nan for _, loss in points]
-            if lost := sum(map(math.isnan, losses)) or not points:
-                missing.append(f"{label} ({lost} steps)" if points else label)
-            few = len(points) <= 20
-            axes.plot(
-                [step for step, _ in points], losses, color=style.colour, linestyle=style.line, label=plain(label),
-                marker=style.marker, markersize=3, markevery=1 if few else max(1, len(points) // 8), linewidth=1,
-            )  # fmt: skip
-        if log:
-            axes.set_yscale("log", subs=[])
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-            axes.yaxis.set_major_formatter("{x:g}")  # the usual one writes powers in the markup that is switched off
-        axes.grid(axis="y")
-        axes.set_xlabel("optimizer step")
-        axes.set_ylabel("loss")
-        _finish(figure, axes, title, missing, width)
     return figure
 
 
@@ -279,7 +239,8 @@ def _curves(
 
 def _percent(axes: Axes, label: str) -> None:
     low, high = axes.get_ylim()
-    axes.set_ylim(max(0, low), min(100, high) if high > 100 else high)
+    # Room for whole markers at 0 and at 100, and none for shares that there cannot be.
+    axes.set_ylim(max(-4, low), min(104, high))
     axes.set_ylabel(label)
     axes.grid(axis="y")
 

@@ -15,6 +15,7 @@ from experiment.sources.records import BenchmarkPrompt
 # Above this a response to an edited prompt is told with the prompt it seems to belong to.
 _NEAR = 0.8
 _SHOWN = 10
+_COMPARED = 2000  # characters
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,11 @@ def _key_of(
                     scored=True,
                     line=row.line,
                     key=row.key,
-                    similarity=round(difflib.SequenceMatcher(None, row.prompt, text, autojunk=False).ratio(), 3),
+                    similarity=round(_alike(row.prompt, text), 3),
                 )
             )
         return row.key
-    exact = by_text.get(row.prompt or "", ())
+    exact = by_text.get(row.prompt, ()) if row.prompt is not None else ()
     if len(exact) == 1:
         return exact[0]
     if exact:
@@ -169,12 +170,17 @@ def _key_of(
     return None
 
 
+def _alike(one: str, other: str) -> float:
+    """How alike two texts are, from 0 to 1, by their beginnings: comparing takes time that grows with the square."""
+    return difflib.SequenceMatcher(None, one[:_COMPARED], other[:_COMPARED], autojunk=False).ratio()
+
+
 def _nearest(text: str, by_key: Mapping[int, BenchmarkPrompt]) -> tuple[int | None, float]:
     """The prompt most like the text, if it is like it at all."""
-    matcher = difflib.SequenceMatcher(None, "", text, autojunk=False)
+    matcher = difflib.SequenceMatcher(None, "", text[:_COMPARED], autojunk=False)
     best: tuple[int | None, float] = (None, _NEAR)
     for key, prompt in _of_like_length(text, by_key):
-        matcher.set_seq1(prompt)
+        matcher.set_seq1(prompt[:_COMPARED])
         if matcher.real_quick_ratio() > best[1] and matcher.quick_ratio() > best[1]:
             ratio = matcher.ratio()
             best = (key, ratio) if ratio > best[1] else best

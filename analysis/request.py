@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from analysis import drawings
 from analysis.categories import category_table, one_setting, rules_table
+from analysis.layouts import groups, layouts
 from analysis.metric_name import MetricName
 from analysis.selection import Setting, same_settings, select
-from analysis.tables import groups, layouts, make_tables
+from analysis.tables import make_tables
 from analysis.write import Made
 from experiment.errors import KirjoError
 from experiment.results import RunResult, load_results
@@ -37,8 +38,10 @@ def metric_names(texts: Sequence[str], runs: Sequence[RunResult]) -> list[Metric
     return [MetricName.parse(text, languages) for text in texts]
 
 
-def tables_of(name: str, runs: Sequence[RunResult], store: str, metrics: Sequence[str] = ()) -> list[Made]:
-    """The tables of one name, each with its figure if it has one.
+def tables_of(
+    name: str, runs: Sequence[RunResult], store: str, metrics: Sequence[str] = (), where: Collection[str] = ()
+) -> list[Made]:
+    """The tables of one name, each with its figure if it has one; ``where`` names what the runs were chosen by.
 
     Raises:
         KirjoError: the runs do not give such a table.
@@ -47,12 +50,13 @@ def tables_of(name: str, runs: Sequence[RunResult], store: str, metrics: Sequenc
         if metrics:
             raise KirjoError(f"{name} has its own metrics; --metric is for {', '.join(layouts())}")
         return _of_one_setting(name, runs, store)
-    tables = make_tables(name, runs, store, metric_names(metrics, runs))
+    tables = make_tables(name, runs, store, metric_names(metrics, runs), where)
     if name not in _FIGURES or metrics:
         return [Made(table) for table in tables]
     figure, draw = _FIGURES[name]
-    found = groups(layouts()[name], runs)
-    return [Made(table, draw(group), figure) for table, group in zip(tables, found, strict=True)]
+    layout = layouts()[name]
+    pairs = zip(tables, groups(layout, runs), strict=True)
+    return [Made(table, draw(layout, group), figure) for table, group in pairs]
 
 
 def _of_one_setting(name: str, runs: Sequence[RunResult], store: str) -> list[Made]:

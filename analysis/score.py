@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from analysis.table import Cell, Panel, Table
 from experiment.errors import DataError, KirjoError
 from experiment.metrics import Count, Scored, tally
 from experiment.scoring import punkt
+from experiment.scoring.rules import has_own_rules
 from experiment.scoring.score import verdicts
 from experiment.scoring.unasked import Unasked, unasked
 from experiment.scoring.verdict import PAPER
@@ -38,9 +40,15 @@ def score_outside(asked: Namespace, width: int) -> str:
     Raises:
         KirjoError: a file is not what it should be, or nothing in it belongs together.
     """
+    _check(asked)
     responses = read_responses(asked.responses)
     source = Source(reader="ifeval", language=asked.language, path=str(asked.prompts))
     everything = _prompts(asked.prompts, asked.language)
+    known = {name for prompt in everything for name in prompt.instruction_ids}
+    if strange := [name for name in asked.exclude if name not in known]:
+        raise KirjoError(
+            f"--exclude {strange[0]}: no prompt has this instruction; there are: {', '.join(sorted(known))}"
+        )
     prompts = [prompt for prompt in everything if not set(asked.exclude) & set(prompt.instruction_ids)]
     joined, unmatched = join(everything, responses)
     left_out = {prompt.key for prompt in everything} - {prompt.key for prompt in prompts}
@@ -61,6 +69,13 @@ def score_outside(asked: Namespace, width: int) -> str:
     if asked.json:
         return json.dumps(document(scored, unmatched, odd), indent=1)
     return _as_text(scored, answered, unmatched, odd, asked, width)
+
+
+def _check(asked: Namespace) -> None:
+    if not re.fullmatch("[a-z]{2,3}", asked.language):
+        raise KirjoError(f"--language {asked.language}: expected an ISO 639-1 code, such as en or fi")
+    if asked.nltk_data and not Path(asked.nltk_data).is_dir():
+        raise KirjoError(f"--nltk-data {asked.nltk_data}: there is no such folder")
 
 
 def _prompts(path: Path, language: str) -> list[BenchmarkPrompt]:
@@ -103,7 +118,12 @@ def _as_text(
         title = "" if len(scored.rules) == 1 else f"rule set {rules}"
         names = [*METRICS, *(("response_language",) if rules == PAPER else ()), "instruction_strict_in_language"]
         panels.append(Panel(title, tuple(_row(scored, MetricName(asked.language, name, rules)) for name in names)))
-    notes = [
+    notes = (
+        []
+        if asked.language == "en" or has_own_rules(asked.language)
+        else [f"There are no rules for '{asked.language}': lm_eval's, made for English, judged alone."]
+    )
+    notes += [
         "Percent (k/n), rounded. Intervals: 95 %, resampling prompts with all their instructions.",
         *_told("instructions that their prompts do not ask for (they count all the same)", odd),
         *_told("rows that do not fit", list(unmatched)),

@@ -16,7 +16,7 @@ from experiment.metrics import Scored
 from experiment.results import RunResult
 
 # What no result depends on, as settings of a record: where and how it ran, and names that only label.
-_NO_RESULT = frozenset({"launcher", "tracking", "preflight", "generate", "store", "plan", "sweep", "settings"})
+NO_RESULT = frozenset({"launcher", "tracking", "preflight", "generate", "store", "plan", "sweep", "settings"})
 
 # The settings that `experiment.config` marks as not hashed; a test holds the two together, for importing it takes long.
 NOT_HASHED = frozenset(
@@ -132,12 +132,27 @@ def select(results: Sequence[RunResult], where: Mapping[str, str], store: str) -
         raise KirjoError(f"the store {store} holds no runs yet: python -m experiment experiment=paper store={store}")
     for axis in where:
         check_axis(results, axis)
-    wanted = {axis: {_bare(axis, value) for value in values.split(",")} for axis, values in where.items()}
-    fitting = [run for run in results if all(value_of(run, axis) in values for axis, values in wanted.items())]
+    wanted = {axis: {_normal(_bare(axis, value)) for value in listed(values)} for axis, values in where.items()}
+    fitting = [
+        run for run in results if all(_normal(value_of(run, axis) or "") in values for axis, values in wanted.items())
+    ]
     if where and not fitting:
         asked = ", ".join(f"{axis}={value}" for axis, value in where.items())
         raise KirjoError(f"no run in {store} has {asked}; {_valid(results)}")
     return fitting
+
+
+def listed(values: str) -> list[str]:
+    """What commas separate, but for those within brackets: ``0,10`` is two values, ``[en,fi]`` is one."""
+    return re.findall(r"\[[^\]]*\]|[^,]+", values)
+
+
+def _normal(value: str) -> str:
+    """The same for the same value: 0.010 and 1e-2, with blanks or without."""
+    try:
+        return f"{float(value):g}"
+    except ValueError:
+        return value.replace(" ", "")
 
 
 def _bare(axis: str, value: str) -> str:
@@ -145,10 +160,10 @@ def _bare(axis: str, value: str) -> str:
 
 
 def _valid(results: Sequence[RunResult]) -> str:
-    axes = sorted({axis for run in results for axis in run.axes} - {"settings"})
+    axes = sorted({axis for run in results for axis in run.axes} - {"settings", "data"})
     held = {axis: sorted({value for run in results if (value := value_of(run, axis)) is not None}) for axis in axes}
-    listed = "; ".join(f"{axis}: {', '.join(values)}" for axis, values in held.items() if values)
-    return f"its runs have {listed}" if listed else "it holds no runs yet"
+    told = "; ".join(f"{axis}: {', '.join(values)}" for axis, values in held.items() if values)
+    return f"its runs have {told}" if told else "it holds no runs yet"
 
 
 def settings_of(keyed: Iterable[tuple[Any, RunResult]]) -> tuple[dict[Any, Setting], int]:
@@ -193,23 +208,25 @@ def differing(one: RunResult, other: RunResult) -> dict[str, tuple[Any, Any]]:
     }
     # An axis stands beside the settings it is short for (beta, dpo.beta): it is enough to tell.
     short = {name: values for name, values in found.items() if name in axes}
-    return short or {name: values for name, values in found.items() if name not in (*one.axes, "seed")}
+    told = short or {name: values for name, values in found.items() if name not in (*one.axes, "seed")}
+    # The same files by name, with another content.
+    return told or {name: values for name, values in found.items() if name == "data"}
 
 
 def decides(name: str) -> bool:
     """Whether a result can depend on the setting of this name."""
     parts = name.split(".")
-    return parts[0] not in _NO_RESULT and parts[-1] != "name" and not NOT_HASHED & set(parts)
+    return parts[0] not in NO_RESULT and parts[-1] != "name" and not NOT_HASHED & set(parts)
 
 
 def _refuse_ambiguous(key: Any, one: RunResult, other: RunResult) -> None:
     told = differing(one, other)
     if told:
-        listed = "; ".join(f"{name}: {shown(one)} and {shown(other)}" for name, (one, other) in list(told.items())[:5])
+        names = "; ".join(f"{name}: {shown(one)} and {shown(other)}" for name, (one, other) in list(told.items())[:5])
         axis = next(iter(told))
         place = ", ".join(map(shown, key)) if isinstance(key, tuple) else shown(key)
         raise KirjoError(
-            f"two runs fall into one place of the table ({place}) and differ in {listed}: choose with "
+            f"two runs fall into one place of the table ({place}) and differ in {names}: choose with "
             f"--where {axis}=VALUE, or make it an axis (--rows {axis})\n  {one.name}\n  {other.name}"
         )
 

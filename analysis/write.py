@@ -37,9 +37,9 @@ def show(made: Sequence[Made], asked: Namespace, width: int) -> None:
         KirjoError: the folder cannot be written to.
     """
     for number, each in enumerate(made, start=1):
-        _print(_whole(each.table, asked.format, width))
+        put(_whole(each.table, asked.format, width))
         if asked.provenance:
-            _print(provenance(each.table))
+            put(provenance(each.table))
         if asked.out is not None:
             stem = each.table.name if len(made) == 1 else f"{each.table.name}-{number}"
             for path in write(each, asked.out, stem):
@@ -56,10 +56,7 @@ def write(made: Made, folder: Path, stem: str) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         paths = []
         for name, form in FORMATS.items():
-            path = folder / f"{stem}{form.suffix}"
-            with path.open("w", encoding="utf-8", errors="replace", newline="") as out:
-                out.write(_whole(made.table, name))
-            paths.append(path)
+            paths.append(_safely(folder / f"{stem}{form.suffix}", _whole(made.table, name)))
         if made.draw is not None:
             from analysis.figures import save
 
@@ -71,13 +68,25 @@ def write(made: Made, folder: Path, stem: str) -> list[Path]:
     return paths
 
 
+def _safely(path: Path, text: str) -> Path:
+    """Write a file under its name only when it is whole: a full disk leaves no half table."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", errors="replace", newline="") as out:
+            out.write(text)
+        return partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
 def _whole(table: Table, form: str, width: int | None = None) -> str:
     """A table as a document by itself: an HTML page, with the runs that its cells lead to."""
     text = render(table, form, width)
     return html.page(text + html.runs(table.origins), table.title) if form == "html" else text
 
 
-def _print(text: str) -> None:
+def put(text: str) -> None:
     """Print what may hold any character: a terminal that cannot show one gets a question mark for it."""
     encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, errors="replace").decode(encoding))
+    print(text.encode(encoding, errors="replace").decode(encoding), flush=True)

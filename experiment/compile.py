@@ -267,7 +267,17 @@ def _axes(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
         "source_language": config.data_mix.source_language,
         "target_language": config.data_mix.target_language,
         "settings": digest(_common_settings(config, overrides), length=6),
+        "data": digest(_sources(config), length=6),
     }
+
+
+def _sources(config: Config) -> dict[str, Any]:
+    """What the run reads from outside, by content: a file that was edited where it lay is other data."""
+    mix = config.data_mix
+    found = {"sft": mix.sft, "preference": mix.preference, "prompts": config.benchmark.prompts}
+    if config.pretrain is not None:
+        found["texts"] = config.pretrain.texts
+    return {name: identity(sources) for name, sources in found.items()}
 
 
 def _common_settings(config: Config, overrides: Sequence[str]) -> dict[str, Any]:

@@ -134,17 +134,7 @@ def _record(plan: Plan, store: Store) -> None:
     """Leave what the analysis needs to find the results: the runs, and the sweep that asked for them."""
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     for run in plan.runs:
-        store.save_run(
-            {
-                "id": run.id,
-                "name": run.name,
-                "overrides": list(run.overrides),
-                "axes": dict(run.axes),
-                "steps": dict(run.steps),
-                "config": dict(run.config),
-                "asked_for": now,
-            }
-        )
+        store.save_run(run.record(now))
     runs = [run.id for run in plan.runs]
     store.save_sweep(
         {

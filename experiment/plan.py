@@ -93,6 +93,18 @@ class Run:
         short = re.sub(r"[^A-Za-z0-9.-]+", "_", re.split("[,#]", self.name)[0])[:80]
         return f"{short}-{digest(dict(self.steps), length=12)}"
 
+    def record(self, asked_for: str) -> dict[str, Any]:
+        """What the store keeps of the run; ``asked_for`` is when, ISO 8601, UTC."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "overrides": list(self.overrides),
+            "axes": dict(self.axes),
+            "steps": dict(self.steps),
+            "config": dict(self.config),
+            "asked_for": asked_for,
+        }
+
     def targets(self) -> list[str]:
         """The keys of the steps that the run exists for."""
         return [key for role, key in self.steps.items() if role.startswith("score.")]

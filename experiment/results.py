@@ -21,6 +21,9 @@ from experiment.store import Store
 RESPONSES = "responses.jsonl"  # of a generate artifact: one row per prompt
 VERDICTS = "verdicts.jsonl"  # of a score artifact: one row per prompt and instruction, the fields of Verdict
 
+_AXES = ("model", "data_mix", "benchmark", "mix", "method", "beta", "seed", "settings")  # of every run record
+_AXES_OF_LANGUAGE = ("source_language", "target_language")
+
 _VERDICTS = msgspec.json.Decoder(Verdict)
 
 
@@ -116,13 +119,20 @@ def load_results(store: Store) -> list[RunResult]:
 
 
 def _result(store: Store, record: Mapping[str, Any]) -> RunResult:
+    axes, steps = dict(record["axes"]), dict(record["steps"])
+    if missing := [name for name in (*_AXES, *_AXES_OF_LANGUAGE) if name not in axes]:
+        raise KeyError(missing[0])
+    if not isinstance(record["asked_for"], str) or not isinstance(axes["mix"], int | float):
+        raise TypeError("asked_for is to be a text, the mix a number")
+    if any(str(key).count("/") != 1 for key in steps.values()):
+        raise ValueError("a step is to be stage/fingerprint")
     return RunResult(
         store,
         record["id"],
         record["name"],
-        dict(record["axes"]),
+        axes,
         tuple(record["overrides"]),
-        dict(record["steps"]),
+        steps,
         record["asked_for"],
         dict(record["config"]),
     )

@@ -68,17 +68,7 @@ def with_seed(run: Run, seed: int) -> Run:
 
 def record(store: Store, run: Run, asked_for: str = "2026-01-01T00:00:00.000+00:00") -> None:
     """Leave the record of a run."""
-    store.save_run(
-        {
-            "id": run.id,
-            "name": run.name,
-            "overrides": list(run.overrides),
-            "axes": dict(run.axes),
-            "steps": dict(run.steps),
-            "config": dict(run.config),
-            "asked_for": asked_for,
-        }
-    )
+    store.save_run(run.record(asked_for))
 
 
 def publish(store: Store, key: str, file: str, rows: Iterable[Mapping[str, Any]], **known: Any) -> Path:

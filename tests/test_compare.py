@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from analysis.__main__ import main
 from analysis.compare import compare
 from analysis.metric_name import MetricName
 from analysis.table import Table
 from experiment.errors import KirjoError
 from experiment.results import load_results
 from experiment.store import Store
+from tests.asked import ask
 from tests.stores import fill, imagined, plan, publish_verdicts, record, verdict, with_seed
 
 METRIC = MetricName("fi", "instruction_strict")
@@ -38,17 +38,6 @@ def made(store: Store, rows: str, columns: str | None = None, baseline: str | No
 
 def texts(table: Table) -> list[list[str]]:
     return [[cell.text for cell in row] for panel in table.panels for row in panel.rows]
-
-
-def ask(capsys, *arguments: str) -> tuple[int, str, str]:
-    code = 0
-    try:
-        main(arguments)
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    out, err = capsys.readouterr()
-    assert "Traceback" not in out + err
-    return code, out, err
 
 
 def test_a_setting_nobody_foresaw_is_an_axis_by_itself(store):
@@ -157,6 +146,7 @@ def test_the_command_line(store, capsys, tmp_path):
             ["compare", "--rows", "mx", "--metric", "ifeval_fi.prompt_strict"],
             "no run has a setting 'mx' .did you mean mix",
         ),
+        (["compare", "--rows", "mix", "--columns", "mix", "--metric", "ifeval_fi.prompt_strict"], "are both mix"),
         (["compare", "--rows", "mix", "--metric", "ifeval_fi.f1"], "there is no metric 'ifeval_fi.f1'"),
         (
             ["compare", "--rows", "mix", "--metric", "ifeval_fi.prompt_strict@dutch"],
@@ -205,8 +195,32 @@ def test_figure_1_counts_instructions_by_category(store, capsys, tmp_path):
     ]
     assert int(found["total"]) == len(keywords)
     assert int(found["correct"]) == sum(row.strict["paper"] for row in keywords)
+    assert any(
+        row["panel"] == "Finnish: instruction strict, rule set finnish" for row in csv.DictReader(io.StringIO(out))
+    )
     for ending, magic in (("pdf", b"%PDF"), ("svg", b"<?xml"), ("png", b"\x89PNG")):
         assert (tmp_path / f"figure1.{ending}").read_bytes().startswith(magic)
+
+
+def test_figure_1_is_of_the_papers_run_if_nothing_is_chosen(store, capsys):
+    for overrides in (["mix=0"], ["mix=100"], ["method=dpo_en"]):
+        fill(store, plan(*overrides), prompts=12)
+    code, out, _ = ask(capsys, "figure1", "--store", str(store.root))
+    assert code == 0
+    assert "(demo/demo/100pct/sft)" in out
+
+
+def test_seeds_scored_by_other_versions_are_not_shown_as_one(store, capsys):
+    fill(store, plan("mix=100"), prompts=12)
+    run = with_seed(plan("mix=100"), 2)
+    fill(store, run, prompts=12)
+    stage, fingerprint = run.steps["score.fi"].split("/")
+    manifest = store.artifact(stage, fingerprint) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"lm_eval": "0.4.13"', '"lm_eval": "0.4.9"'))
+    for name in ("figure1", "rules"):
+        code, _, err = ask(capsys, name, "--store", str(store.root))
+        assert code == 2
+        assert "lm_eval=0.4.9" in err
 
 
 def test_figure_1_of_several_settings_asks_which(store, capsys):

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from analysis.figures import Points, Series, betas_figure, categories_figure, curves_figure, mixes_figure, save
+from analysis.figures import Points, Series, betas_figure, categories_figure, mixes_figure, save
 from analysis.plotting import DOUBLE, SINGLE, STYLES
 from analysis.statistics import Estimate
 from experiment.errors import KirjoError
@@ -56,18 +56,11 @@ def mixes():
     return mixes_figure([finnish], {"Finnish": {0: 31.41, 100: 34.48}}, [language], {"Finnish": {0: 47.45}}, "Over mix")
 
 
-def curves():
-    return curves_figure(
-        {f"run {n}": [(step, n + 3 / step) for step in range(1, 300)] for n in range(1, 6)}, "Loss", True
-    )
-
-
 FIGURES = {
     "categories": categories,
     "narrow": lambda: categories(SINGLE),
     "betas": betas,
     "mixes": mixes,
-    "curves": curves,
 }
 
 
@@ -108,16 +101,16 @@ def test_the_files_are_valid_and_of_the_asked_size(name, tmp_path):
 
 
 def test_a_path_with_an_ending_gives_that_file(tmp_path):
-    assert save(curves(), tmp_path / "a.b.svg") == [tmp_path / "a.b.svg"]
-    assert save(curves(), str(tmp_path / "v1.5"), ["png"]) == [tmp_path / "v1.5.png"]
+    assert save(betas(), tmp_path / "a.b.svg") == [tmp_path / "a.b.svg"]
+    assert save(betas(), str(tmp_path / "v1.5"), ["png"]) == [tmp_path / "v1.5.png"]
 
 
 def test_what_cannot_be_saved_is_said(tmp_path):
     with pytest.raises(KirjoError, match="no figure format 'gif'; there are: pdf, svg, png"):
-        save(curves(), tmp_path / "a", ["gif"])
+        save(betas(), tmp_path / "a", ["gif"])
     (tmp_path / "file").write_text("")
     with pytest.raises(KirjoError, match="cannot be written to"):
-        save(curves(), tmp_path / "file" / "a.svg")
+        save(betas(), tmp_path / "file" / "a.svg")
 
 
 def digests(folder: Path) -> str:
@@ -188,7 +181,7 @@ def test_a_missing_result_is_named_and_is_no_zero():
     assert any("Missing: Finnish beta 0.05." in text for text in texts(figure))
     (line,) = [line for line in figure.axes[0].lines if line.get_label() == "Finnish"]
     assert [math.isnan(y) for y in line.get_ydata()] == [False, True, False]
-    assert any("Missing: Finnish mix 10 (in the language)." in text for text in texts(mixes()))
+    assert any("Missing: Finnish mix 10 (Finnish)." in text for text in texts(mixes()))
 
 
 def test_the_chosen_beta_and_its_rule_are_named():
@@ -205,17 +198,11 @@ def test_shares_are_in_percent_and_published_values_hollow():
     assert list(line.get_ydata()) == pytest.approx([41, 43, 42])
 
 
-def test_losses_that_are_not_finite_leave_gaps():
-    figure = curves_figure({"a": [(1, 2.0), (2, math.nan), (3, 1.0)], "b": []})
-    assert "Missing: a (1 steps), b." in texts(figure)
-
-
 def test_one_point_is_enough(tmp_path):
     save(categories_figure([Series("English", [("keywords", 160, share(0.4))])]), tmp_path / "a")
     save(betas_figure([Points("English", [(0.05, share(0.4))])], 0.05, "", width=DOUBLE), tmp_path / "b")
     save(mixes_figure([Points("English", [(0, share(0.0, 0.0))])]), tmp_path / "c")
     save(mixes_figure([], language=[Points("Finnish", [(0, share(1.0))])]), tmp_path / "d")
-    save(curves_figure({"a": [(1, 2.0)]}, log=True), tmp_path / "e")
 
 
 @pytest.mark.parametrize(
@@ -225,9 +212,6 @@ def test_one_point_is_enough(tmp_path):
         lambda: categories_figure([Series("English", [("keywords", 160, None)])]),
         lambda: betas_figure([], 0.05, "rule"),
         lambda: mixes_figure([Points("English", [(0, None)])]),
-        lambda: curves_figure({}),
-        lambda: curves_figure({"a": [(1, math.inf)]}),
-        lambda: curves_figure({"a": [(1, -1.0)]}, log=True),
     ],
 )
 def test_nothing_to_show_is_an_error(make):

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.__main__ import main
 from analysis.outside import Response, join
 from experiment.errors import DataError
 from experiment.sources.records import BenchmarkPrompt
+from tests.asked import ask
 
 PROMPTS: list[dict[str, Any]] = [
     {
@@ -53,14 +53,7 @@ def score(
 ) -> tuple[int, str, str]:
     files = write(tmp_path / "prompts.jsonl", prompts), write(tmp_path / "responses.jsonl", responses)
     command = ["score", "--benchmark", "ifeval", "--language", "en", "--prompts", str(files[0])]
-    code = 0
-    try:
-        main([*command, "--responses", str(files[1]), *arguments])
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    out, err = capsys.readouterr()
-    assert "Traceback" not in out + err
-    return code, out, err
+    return ask(capsys, *command, "--responses", str(files[1]), *arguments)
 
 
 def test_one_document_with_every_accuracy(tmp_path, capsys):
@@ -120,6 +113,40 @@ def test_prompts_can_be_left_out_on_purpose(tmp_path, capsys):
     code, out, _ = score(tmp_path, capsys, "--json", "--exclude", "startend:quotation")
     document = json.loads(out)
     assert (code, document["prompts"], document["unmatched"]) == (0, 2, [])
+    code, out, _ = score(tmp_path, capsys, "--json", "--exclude", "startend:quotation", responses=RESPONSES[:1])
+    assert [each["key"] for each in json.loads(out)["unmatched"]] == [3]
+
+
+def test_what_a_reference_does_not_ask_for_is_reported(tmp_path, capsys):
+    reference = [
+        {**row, "instruction_id_list": row["instruction_id_list"][:1], "kwargs": row["kwargs"][:1]} for row in PROMPTS
+    ]
+    path = write(tmp_path / "reference.jsonl", reference)
+    code, out, _ = score(tmp_path, capsys, "--json", "--reference", str(path))
+    assert code == 0
+    assert [(each["key"], each["instruction_id"]) for each in json.loads(out)["unasked"]] == [(1, "keywords:existence")]
+    code, out, _ = score(tmp_path, capsys, "--json")
+    assert json.loads(out)["unasked"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--language", "english"], "--language english: expected an ISO 639-1 code"),
+        (["--exclude", "nothing:there"], "--exclude nothing:there: no prompt has this instruction; there are: change"),
+        (["--nltk-data", "/nowhere"], "--nltk-data /nowhere: there is no such folder"),
+    ],
+)
+def test_a_wrong_option_is_not_passed_over(tmp_path, capsys, arguments, message):
+    code, _, err = score(tmp_path, capsys, *arguments)
+    assert code == 2
+    assert message in err
+
+
+def test_a_language_without_rules_is_told(tmp_path, capsys):
+    code, out, _ = score(tmp_path, capsys, "--language", "sv")
+    assert code == 0
+    assert "There are no rules for 'sv'" in out
 
 
 def test_the_finnish_rule_sets_stand_beside_each_other(tmp_path, capsys):
@@ -169,8 +196,11 @@ def test_any_response_gets_its_verdicts(tmp_path, capsys, response):
         ([{**PROMPTS[1], "kwargs": [{"colour": "red"}]}], [RESPONSES[1]], "colour"),
         ([{**PROMPTS[1], "instruction_id_list": ["startend:rhyme"]}], [RESPONSES[1]], "startend:rhyme"),
         ([{**PROMPTS[0], "kwargs": [{}, {}]}], [RESPONSES[0]], "keywords"),
+        ([{**PROMPTS[0], "kwargs": [{}, {"keywords": "church"}]}], [RESPONSES[0]], "needs a list of words as keywords"),
+        ([{**PROMPTS[0], "kwargs": [{}, {"keywords": [1]}]}], [RESPONSES[0]], "needs a list of words as keywords"),
+        ([{**PROMPTS[0], "key": 2**63}], [RESPONSES[0]], "of 64 bits"),
     ],
-    ids=range(11),
+    ids=range(14),
 )
 def test_a_file_that_is_wrong_is_an_error_with_its_reason(tmp_path, capsys, prompts, responses, message):
     code, out, err = score(tmp_path, capsys, "--json", prompts=prompts, responses=responses)
@@ -195,6 +225,13 @@ def test_the_order_of_rows_and_the_way_they_are_named_do_not_matter(order, by_ke
     joined, unmatched = join(prompts, rows)
     assert joined == {key: f"answer {key}" for key in range(6)}
     assert unmatched == []
+
+
+def test_a_row_with_an_unknown_key_alone_fits_nowhere():
+    prompts = [BenchmarkPrompt(1, "", ("punctuation:no_comma",), ({},))]
+    joined, unmatched = join(prompts, [Response(1, 7, None, "an answer to another prompt")])
+    assert joined == {}
+    assert unmatched[0].reason == "no prompt has this key"
 
 
 def test_one_text_of_two_prompts_needs_the_key():

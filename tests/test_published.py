@@ -59,7 +59,7 @@ def test_some_percents_are_cut_and_not_rounded():
 
 
 def test_the_source_says_where():
-    origin = published.origin("table2")
+    origin = published.where_from("table2")
     assert (origin.table, origin.page) == ("Table 2", "?")
     assert "2503.09407" in origin.url
     assert "2503.09407" in published.source()

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from analysis.__main__ import main
+from analysis import figures
 from analysis.render import render
+from analysis.request import tables_of
 from analysis.tables import layouts, make_tables
 from experiment.plan import Run
 from experiment.results import VERDICTS, load_results
 from experiment.stages import STAGES
 from experiment.store import Store
 from experiment.sweep import quote_numbers
-from tests.stores import plan, publish, publish_verdicts, record, verdict, with_seed
+from tests.asked import ask
+from tests.stores import fill, plan, publish, publish_verdicts, record, verdict, with_seed
 
 GOLDEN = Path(__file__).parent / "golden"
 PAPERS_METHODS = ["sft", "sft_masked", "sft_neftune", "dpo_en", "dpo_fi", "dpo_both"]
@@ -110,6 +115,96 @@ def test_a_row_that_cannot_be_told_from_the_baseline_says_so(store):
     assert (far[5].split()[0], far[6], far[7]) == ("+75.0", "&lt;0.001", "yes")
 
 
+def test_told_apart_goes_by_the_corrected_p(store):
+    """7 prompts gained, none lost: p = 2 / 2^7; with six such rows Holm makes 0.094 of it."""
+    for mix, correct in ((0, 20), (10, 27), (20, 27), (40, 27), (60, 27), (80, 27), (100, 27)):
+        run = plan(f"mix={mix}")
+        record(store, run)
+        scored(store, run, "en", correct, 0, total=100)
+    (table,) = make_tables("table1", load_results(store), "here")
+    row = table.panels[0].rows[1]
+    assert row[6].numbers["p"] == pytest.approx(2 / 2**7)
+    assert row[6].numbers["p_holm"] == pytest.approx(12 / 2**7)
+    assert row[7].text == "no"
+    alone = [run for run in load_results(store) if run.axes["mix"] in (0, 10)]
+    (table,) = make_tables("table1", alone, "here")
+    assert table.panels[0].rows[1][7].text == "yes"
+
+
+def test_of_chosen_rows_the_others_are_not_missing(store, capsys):
+    filled(store)
+    code, out, _ = ask(capsys, "table1", "--store", str(store.root), "--markdown", "--where", "mix=10,40")
+    assert code == 0
+    assert [row[0] for row in rows_of(out, "English accuracy")] == ["en-fi-10pct", "en-fi-40pct"]
+    assert [run_of(command).axes["mix"] for command in commands(out)] == [40]
+
+
+def test_a_seed_that_all_runs_share_is_kept_for_the_gaps(store):
+    for mix in (0, 10):
+        record(store, plan(f"mix={mix}", "seed=7"))
+    (text,) = tables(store, "table1")
+    assert {run_of(command).axes["seed"] for command in commands(text)} == {7}
+
+
+def test_where_the_data_lie_is_no_part_of_a_title(store):
+    record(store, plan("mix=0", "benchmark.nltk_data=/somewhere", "launcher.workers=2", "sft.epochs=9"))
+    assert tables(store, "table1")[0].splitlines()[0].endswith("(demo, demo, demo, sft.epochs=9)")
+
+
+def test_a_beta_is_chosen_by_runs_scored_in_both_languages(store):
+    for seed, languages in ((1, ("en", "fi")), (2, ("en",))):
+        run = with_seed(plan("method=dpo_both", "dpo.beta=0.05"), seed)
+        record(store, run)
+        for language in languages:
+            scored(store, run, language, 30, 40, total=40)
+    (table,) = make_tables("betas", load_results(store), "here")
+    assert table.notes[0].startswith("Chosen: beta 0.05 (75.00 %)")
+
+
+def test_two_experiments_write_files_of_their_own(store, tmp_path, capsys):
+    for epochs in (2, 9):
+        for mix in (0, 10):
+            fill(store, plan(f"mix={mix}", f"sft.epochs={epochs}"), prompts=12)
+    code, _, _ = ask(capsys, "table1", "--store", str(store.root), "--out", str(tmp_path / "made"))
+    assert code == 0
+    names = {path.name for path in (tmp_path / "made").iterdir()}
+    assert {"table1-1.csv", "table1-2.csv", "mixes-1.pdf", "mixes-2.pdf"} <= names
+    assert not any(name.endswith(".partial") for name in names)
+
+
+@pytest.mark.parametrize(("benchmark", "shown"), [("ifeval", {0.0: 36.398, 100.0: 39.974}), ("demo", None)])
+def test_published_levels_stand_in_a_figure_of_the_same_benchmark_alone(store, monkeypatch, benchmark, shown):
+    run = plan("mix=0", f"benchmark.name={benchmark}")
+    record(store, run)
+    for language in ("en", "fi"):
+        scored(store, run, language, 3, 8)
+    drawn = {}
+    monkeypatch.setattr(figures, "mixes_figure", lambda *curves: drawn.update(zip("abcd", curves, strict=True)))
+    (made,) = tables_of("table1", load_results(store), "here")
+    assert made.draw is not None
+    made.draw()
+    assert [(at, estimate and estimate.share) for at, estimate in drawn["a"][0].points][:2] == [
+        (0.0, 3 / 8),
+        (10.0, None),
+    ]
+    if shown is None:
+        assert (drawn["b"], drawn["d"]) == (None, None)
+    else:
+        assert {mix: drawn["b"]["English"][mix] for mix in shown} == pytest.approx(shown, abs=0.01)
+        assert drawn["d"]["responses in Finnish"][10.0] == pytest.approx(90.0)
+
+
+def test_uncommitted_changes_are_told(store):
+    run = plan("mix=0")
+    record(store, run)
+    path = scored(store, run, "en", 3, 8)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["provenance"]["git"]["dirty"] = True
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    (table,) = make_tables("table1", load_results(store), "here")
+    assert table.origins[0].versions["git"].endswith("0+changes")
+
+
 def test_a_difference_to_the_published_value_is_tested_on_the_published_benchmark_alone(store):
     for mix, total in ((0, 783), (10, 780)):
         run = plan(f"mix={mix}")
@@ -137,9 +232,9 @@ def test_seeds_are_one_row_with_their_mean_spread_and_runs(store):
     assert measured.text == "62.50 ± 12.50 (3 seeds)"
     assert measured.numbers["correct"] == [4, 5, 6]
     assert len(measured.runs) == len(table.origins) == 3
-    assert any("several seeds" in note for note in table.notes)
+    assert any(note.startswith("Several seeds: mean ±") for note in table.notes)
     (alone,) = make_tables("table1", load_results(store)[:1], "here")
-    assert any(note.startswith("One seed a row") for note in alone.notes)
+    assert any(note.startswith("One seed: ") for note in alone.notes)
     # Three seeds that differ say more than any one of them: the interval is no narrower than that of the prompts.
     assert measured.numbers["high"] - measured.numbers["low"] > 25
 
@@ -226,8 +321,12 @@ def test_a_language_that_was_not_asked_for_is_no_gap(store):
     scored(store, run, "en", 3, 8)
     (text,) = tables(store, "table1")
     assert rows_of(text, "English accuracy")[0][1:3] == ["36.39 (285/783)", "37.50 (3/8)"]
-    assert rows_of(text, "Finnish accuracy")[0][1:3] == ["31.41 (246/783)", "-"]
+    assert "Finnish accuracy" not in text
     assert not any("mix=0 " in command for command in commands(text))
+    # Where another run was asked for in both, the panel is there, and its gap is none of this run's.
+    record(store, plan("mix=10"))
+    (text,) = [text for text in tables(store, "table1") if "Finnish accuracy" in text]
+    assert rows_of(text, "English accuracy")[1][2] == "missing"
 
 
 def test_a_mix_that_was_not_published_has_its_row(store):
@@ -247,22 +346,11 @@ def test_two_experiments_are_two_tables(store):
     titles = [text.splitlines()[0] for text in tables(store, "table1")]
     assert titles == [
         "### Table 1: SFT data mixes (demo, demo, demo)",
-        "### Table 1: SFT data mixes (demo, demo, other, benchmark.name=other)",
+        "### Table 1: SFT data mixes (demo, demo, other, benchmark.name=other, seed=7)",
     ]
 
 
 # What is refused
-
-
-def ask(capsys, *arguments: str) -> tuple[int, str, str]:
-    code = 0
-    try:
-        main(arguments)
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    out, err = capsys.readouterr()
-    assert "Traceback" not in out + err
-    return code, out, err
 
 
 def test_runs_of_other_settings_stand_in_a_table_of_their_own(store, capsys):
@@ -313,6 +401,36 @@ def test_a_file_that_is_no_run_record_is_named(store, capsys):
     code, out, err = ask(capsys, "table1", "--store", str(store.root))
     assert (code, out) == (2, "")
     assert "x.json is not a run record" in err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"axes": {}},
+        {"asked_for": 5},
+        {"steps": {"score.en": "nowhere"}},
+        {"axes": {**plan("mix=0").axes, "mix": "much"}},
+        {"overrides": None},
+    ],
+)
+def test_a_record_of_another_shape_is_an_error_with_its_file(store, capsys, change):
+    run = plan("mix=0")
+    record(store, run)
+    path = store.root / "runs" / f"{run.id}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    code, _, err = ask(capsys, "table1", "--store", str(store.root))
+    assert code == 2
+    assert f"{path} is not a run record" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_output_that_cannot_be_written_is_an_error(store):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "analysis", "table1", "--store", str(store.root)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=GOLDEN.parents[1])
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the output: No space left")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["changed", "shortened", "gone", "manifest"])
@@ -374,7 +492,8 @@ def test_a_store_of_a_newer_kirjo(store, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["table9"], "invalid choice: 'table9'"),
+        (["table9"], "there is no table 'table9' .did you mean table2"),
+        (["table1", "compare"], "compare comes first and alone"),
         ([], "required: table"),
         (["table1", "--formt", "csv"], "unrecognized arguments: --formt"),
         (["table1", "--format", "word"], "invalid choice: 'word'"),
@@ -384,7 +503,8 @@ def test_a_store_of_a_newer_kirjo(store, capsys):
         (["table1", "--where", "mix=0", "--where", "mix=10"], "--where mix is given twice"),
         (["table1", "--metric", "ifeval_fi.strict"], "there is no metric 'ifeval_fi.strict'"),
         (["figure1", "--metric", "ifeval_fi.instruction_strict"], "figure1 has its own metrics"),
-        (["rules"], "is not scored in 'fi'"),
+        (["rules"], "rules: demo/demo/0pct/sft is not scored yet; this command does it:\n  python -m experiment mix=0"),
+        (["figure1"], "figure1: demo/demo/0pct/sft is not scored yet"),
     ],
 )
 def test_a_wrong_request_says_what_is_allowed(store, capsys, arguments, message):

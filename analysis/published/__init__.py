@@ -25,7 +25,7 @@ class PublishedRow:
 
 
 @dataclass(frozen=True)
-class Origin:
+class Source:
     """Where a published table stands."""
 
     title: str
@@ -39,10 +39,10 @@ def source() -> str:
     return str(_document()["source"])
 
 
-def origin(table: str) -> Origin:
+def where_from(table: str) -> Source:
     """Where ``table1`` or ``table2`` stands in which paper."""
     document = _document()
-    return Origin(document["title"], document["url"], **document[table]["where"])
+    return Source(document["title"], document["url"], **document[table]["where"])
 
 
 def rows(table: str) -> dict[Any, PublishedRow]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from analysis.published import TABLES, origin, rows
+from analysis.published import TABLES, rows, where_from
 from analysis.published.contrasts import COLUMNS, LEVEL, Contrast, contrasts
 
 
 def printed(table: str) -> Iterator[str]:
     """A published table as Markdown, percent cut to two decimals, and its counts."""
-    where = origin(table)
+    where = where_from(table)
     yield f"{where.table} (page {where.page}) of {where.title}, {where.url}\n"
     yield "| | EN | FI | Resp. lang | EN k/n | FI k/n | Resp. lang k/n |"
     yield "|---|---|---|---|---|---|---|"
@@ -28,7 +28,7 @@ def printed(table: str) -> Iterator[str]:
 def compared(table: str, column: str) -> Iterator[str]:
     """The comparisons of one column as Markdown."""
     found = contrasts(table, column)
-    yield f"{origin(table).table}, {COLUMNS[column]}, {len(found)} comparisons\n"
+    yield f"{where_from(table).table}, {COLUMNS[column]}, {len(found)} comparisons\n"
     yield "| | points | unpaired 95 % | p | p (Holm) | alone: at most | Holm: at most | unrelated | told? |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for contrast in found:

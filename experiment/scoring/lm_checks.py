@@ -21,6 +21,8 @@ from experiment.scoring.text import Check
 from experiment.sources.records import BenchmarkPrompt
 
 GUESSES_SEED = 0
+# Kwargs that lm_eval would take letter by letter if they were one text.
+_WORDS = frozenset({"keywords", "forbidden_words"})
 _GUESSING = threading.Lock()
 
 
@@ -67,6 +69,10 @@ def _refuse_missing(key: int, instruction_id: str, kwargs: dict[str, Any], regis
     missing = [name for name in names if not kwargs.get(name)]
     if missing:
         raise DataError(f"prompt {key}: {instruction_id} needs values for {', '.join(missing)} in its kwargs")
+    for name in _WORDS & set(names):
+        words = kwargs[name]
+        if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+            raise DataError(f"prompt {key}: {instruction_id} needs a list of words as {name}, not {words!r}")
 
 
 @contextlib.contextmanager

@@ -170,8 +170,8 @@ def _prompt(where: str, row: dict[str, Any]) -> BenchmarkPrompt:
     ids, kwargs = row.get("instruction_id_list"), row.get("kwargs")
     if not isinstance(row.get("prompt"), str) or not isinstance(ids, list) or not isinstance(kwargs, list):
         raise DataError(f"{where}: expected key, prompt, instruction_id_list and kwargs; columns: {_columns(row)}")
-    if not isinstance(row.get("key"), int):
-        raise DataError(f"{where}: expected a whole number as key, got {row.get('key')!r}")
+    if not isinstance(row.get("key"), int) or abs(row["key"]) >= 2**63:
+        raise DataError(f"{where}: expected a whole number (of 64 bits) as key, got {row.get('key')!r}")
     if not ids or len(ids) != len(kwargs):
         raise DataError(
             f"{where}: expected at least one instruction, each with its kwargs; got {len(ids)} and {len(kwargs)}"
