@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
+import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +54,10 @@ def read_responses(path: Path) -> list[Response]:
         DataError: the file cannot be read, or lines are not such rows; every one of them is named.
     """
     rows, faults = [], []
-    for number, line in enumerate(_lines(path), start=1):
+    lines = _lines(path)
+    if lines[0].lstrip().startswith(b"[") and not lines[0].strip().endswith(b"]"):
+        raise DataError(f"{path} is one JSON array: expected JSON lines, an object a line (jq -c '.[]' makes them)")
+    for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
                 rows.append(_response(number, json.loads(line.decode("utf-8"))))
@@ -71,9 +77,11 @@ def read_responses(path: Path) -> list[Response]:
 
 def _lines(path: Path) -> list[bytes]:
     try:
-        return path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise DataError(f"cannot read the responses file {path}: {error.strerror or error}") from None
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"cannot read the responses file {path}: {getattr(error, 'strerror', None) or error}") from None
+    return content.removeprefix(codecs.BOM_UTF8).split(b"\n")
 
 
 def _response(number: int, row: Any) -> Response:
@@ -83,7 +91,9 @@ def _response(number: int, row: Any) -> Response:
     key, prompt, response = row.get("key"), row.get("prompt"), row.get("response")
     if not isinstance(response, str):
         raise ValueError(f"expected a text in 'response', got {type(response).__name__} (columns: {', '.join(row)})")
-    if isinstance(key, str) and key.strip().lstrip("-").isdigit():
+    if isinstance(key, str) and key.strip().lstrip("-").isdecimal():
+        key = int(key)
+    if isinstance(key, float) and key.is_integer():  # what a table with gaps makes of whole numbers
         key = int(key)
     if (key is not None and (not isinstance(key, int) or isinstance(key, bool))) or not isinstance(prompt, str | None):
         raise ValueError("expected a whole number as 'key' and a text as 'prompt'")

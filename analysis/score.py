@@ -53,7 +53,7 @@ def score_outside(asked: Namespace, width: int) -> str:
     joined, unmatched = join(everything, responses)
     left_out = {prompt.key for prompt in everything} - {prompt.key for prompt in prompts}
     joined = {key: response for key, response in joined.items() if key not in left_out}
-    unmatched = [each for each in unmatched if not left_out & {each.key, each.nearest_key}]
+    unmatched = [each for each in unmatched if each.key not in left_out]
     if not joined:
         raise DataError(
             f"no response of {asked.responses} belongs to a prompt of {asked.prompts} "
@@ -68,7 +68,7 @@ def score_outside(asked: Namespace, width: int) -> str:
     odd = unasked(answered, asked.language, _prompts(asked.reference, "en") if asked.reference else None)
     if asked.json:
         return json.dumps(document(scored, unmatched, odd), indent=1)
-    return _as_text(scored, answered, unmatched, odd, asked, width)
+    return _as_text(scored, answered, unmatched, odd, asked, width, len(left_out))
 
 
 def _check(asked: Namespace) -> None:
@@ -112,6 +112,7 @@ def _as_text(
     odd: Sequence[Unasked],
     asked: Namespace,
     width: int,
+    left_out: int,
 ) -> str:
     panels = []
     for rules in scored.rules:
@@ -127,6 +128,7 @@ def _as_text(
         "Percent (k/n), rounded. Intervals: 95 %, resampling prompts with all their instructions.",
         *_told("instructions that their prompts do not ask for (they count all the same)", odd),
         *_told("rows that do not fit", list(unmatched)),
+        *([f"Left out by --exclude: {left_out} prompts."] if left_out else []),
     ]
     title = f"{asked.benchmark}, {asked.language}: {len(prompts)} prompts, {len(scored.prompt)} instructions"
     overall = Table("score", title, ("metric", "measured", "95 % interval"), tuple(panels), tuple(notes))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -171,6 +173,28 @@ def test_sample_logs_of_lm_eval_are_read_as_they_are(tmp_path, capsys):
 
 
 STRANGE = ["", " \n", "\x00", "\ud800", "\u202eabc\u202c", "<script>alert(1)</script>", "🙂" * 500, "a" * 100_000]
+
+
+def test_files_as_other_programs_write_them(tmp_path, capsys):
+    rows = [json.dumps({**row, "key": float(row["key"])} if "key" in row else row) for row in RESPONSES]
+    text = "\r\n".join(rows).encode()
+    for name, content in (("bom.jsonl", codecs.BOM_UTF8 + text), ("packed.jsonl.gz", gzip.compress(text))):
+        (tmp_path / name).write_bytes(content)
+        code, out, err = score(tmp_path, capsys, "--json", "--responses", str(tmp_path / name))
+        assert (code, err) == (0, "")
+        assert json.loads(out)["instruction_strict"]["correct"] == 3
+
+
+def test_an_array_is_told_from_lines_and_a_torn_archive_from_text(tmp_path, capsys):
+    (tmp_path / "array.json").write_text(json.dumps(RESPONSES, indent=1))
+    (tmp_path / "torn.gz").write_bytes(gzip.compress(b"x" * 10_000)[:30])
+    for name, message in (
+        ("array.json", "is one JSON array: expected JSON lines"),
+        ("torn.gz", "cannot read the responses"),
+    ):
+        code, _, err = score(tmp_path, capsys, "--responses", str(tmp_path / name))
+        assert code == 2
+        assert message in err
 
 
 @pytest.mark.parametrize("response", STRANGE, ids=range(len(STRANGE)))

@@ -117,6 +117,7 @@ def test_the_policy_allows_this_script_and_this_style_alone(runs, store):
         assert rules[f"{name}-src"] == f"'sha256-{digest}'"
     assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
     assert rules["img-src"] == "data:"
+    assert (rules["require-trusted-types-for"], rules["trusted-types"]) == ("'script'", "'none'")
     # Before anything it should guard.
     assert html.index("Content-Security-Policy") < html.index("<style") < html.index("<script")
 
@@ -301,6 +302,14 @@ def test_thinning_keeps_ends_order_and_extremes(values):
         assert (thin[0], thin[-1]) == (points[0], points[-1])
         assert max(y for _, y in thin) == max(values)
         assert min(y for _, y in thin) == min(values)
+
+
+def test_thinning_loses_no_spike_to_either_side():
+    points = [(step, 0.0) for step in range(2000)]
+    for step, value in ((401, 5.0), (402, -5.0), (1500, 3.0)):
+        points[step] = (step, value)
+    kept = dict(thinned(points))
+    assert (kept[401], kept[402], kept[1500]) == (5.0, -5.0, 3.0)
 
 
 def test_what_is_no_number_is_left_out_of_a_curve_and_counted():

@@ -28,11 +28,20 @@ function readChoice(chosen) {
   const second = runs.find((place) => place !== a) ?? null;
   const b = chosen.b === "none" ? null : named(chosen.b) < 0 ? second : named(chosen.b);
   const rules = language.rules.includes(chosen.rules) ? chosen.rules : language.rules[0] || "";
-  const choice = { lang: name, a, b, rules, cat: chosen.cat || "", q: chosen.q || "" };
+  const known = categories(language).some(([value]) => value === chosen.cat);
+  const choice = { lang: name, a, b, rules, cat: known ? chosen.cat : "", q: chosen.q || "" };
   for (const [field, options] of Object.entries(OPTIONS)) {
     choice[field] = options.some(([value]) => value === chosen[field]) ? chosen[field] : options[0][0];
   }
   return choice;
+}
+
+// What can be chosen as a category: [value, text] of all, of every group, and of every instruction in it.
+function categories(language) {
+  const ids = [...new Set(language.items.flatMap((item) => item.instructions))].map((id) => page.instruction_ids[id]).sort();
+  const groups = [...new Set(ids.map((id) => id.split(":")[0]))];
+  return [["", "all"], ...groups.flatMap((group) => [[group, `${group} (all)`],
+    ...ids.filter((id) => id !== group && id.startsWith(`${group}:`)).map((id) => [id, `\u2003${id}`])])];
 }
 
 // The address of a choice; what is at its default is left out.
@@ -88,10 +97,7 @@ function setControls(box, choice) {
   options("a", runs);
   options("b", [...runs, ["none", "none: A alone"]]);
   options("rules", language.rules.map((name) => [name, name.replaceAll("_", " ")]));
-  const ids = [...new Set(language.items.flatMap((item) => item.instructions))].map((id) => page.instruction_ids[id]).sort();
-  const groups = [...new Set(ids.map((id) => id.split(":")[0]))];
-  options("cat", [["", "all"], ...groups.flatMap((group) => [[group, `${group} (all)`],
-    ...ids.filter((id) => id !== group && id.startsWith(`${group}:`)).map((id) => [id, `\u2003${id}`])])]);
+  options("cat", categories(language));
   const values = { ...choice, a: page.runs[choice.a].id, b: choice.b === null ? "none" : page.runs[choice.b].id };
   for (const [name, value] of Object.entries(values)) {
     const field = box.querySelector(`[name=${name}]`);

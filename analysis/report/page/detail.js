@@ -6,7 +6,7 @@ let detailWanted = null;
 async function showDetail(box, item, choice, leftOut) {
   detailWanted = item;
   const note = leftOut === null ? null
-    : el("p", { class: "gap" }, `The filters leave prompt ${leftOut} out, or there is none; this is another.`);
+    : el("p", { class: "gap" }, `The filters leave prompt ${leftOut} out, or there is none.${item === null ? "" : " This is another."}`);
   if (item === null) return fill(box, note);
   const { prompt, answer } = await openItem(item);
   if (detailWanted !== item) return null; // meanwhile another was asked for

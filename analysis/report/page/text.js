@@ -2,11 +2,11 @@
 
 // What cannot be seen or could mislead: controls, lone surrogates, marks that turn the direction of writing.
 const UNSEEN =
-  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]|\p{Surrogate}/gu;
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]|[\u{e0000}-\u{e007f}]|\p{Surrogate}/gu;
 
 function visible(text) {
   return String(text).replace(/\r\n/g, "\n").replace(UNSEEN, (found) =>
-    `⟦U+${found.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}⟧`);
+    `⟦U+${found.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟧`);
 }
 
 // el("p", {class: "lead", title: "..."}, "text", child, [more children], null)
