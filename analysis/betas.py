@@ -26,6 +26,12 @@ class Choice:
     not_told_from: tuple[float, ...]
 
     @property
+    def short_rule(self) -> str:
+        """The rule for a figure, with the betas that do as well."""
+        rest = ", ".join(f"{beta:g}" for beta in self.not_told_from)
+        return SHORT_RULE + (f"; not told apart from {rest}" if rest else "")
+
+    @property
     def note(self) -> str:
         """The choice in words."""
         rest = ", ".join(f"{beta:g}" for beta in self.not_told_from)

@@ -28,7 +28,10 @@ _DESCRIPTION = "From results to tables, figures and a report. Nothing here train
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The request; argparse ends the program with code 2 where it is not one."""
-    first, *rest = arguments or [""]
+    if not arguments:
+        _tables().print_help()
+        raise SystemExit(2)
+    first, *rest = arguments
     if first in OTHERS:
         asked = {"compare": _compare, "report": _report, "score": _score}[first]().parse_args(rest)
         asked.command = first
@@ -51,6 +54,7 @@ def _tables() -> argparse.ArgumentParser:
     listed = "\n".join(f"  {name:9} {what}" for name, what in names.items())
     parser = argparse.ArgumentParser(
         prog="python -m analysis",
+        usage="python -m analysis table [table ...] [options], or python -m analysis compare|report|score [options]",
         description=f"{_DESCRIPTION}\n\nwhat there is:\n{listed}\n\nThe last three tell more, e.g. compare --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -125,7 +125,8 @@ def _two_axes(
         (f"{rows} \\ {columns}", *map(str, column_keys)),
         tuple(panels),
         (
-            f"*: told apart from {rows}={baseline} in the same column; =: not told apart; no mark: nothing to compare.",
+            f"*: told apart from {rows}={baseline} in the same column; =: not told apart; no mark: nothing to compare "
+            "with; -: no such run.",
             *_notes(settings, f"{rows}={baseline} in the same column", left_out, store),
         ),
         origins(settings.values(), store),
@@ -159,7 +160,7 @@ def _cell(
     found, seeds = estimated[key], tallies[key]
     runs = tuple(run.id for run in settings[key].runs)
     whole = measured_cell(seeds, found, runs, cut=False)
-    text = f"{100 * found.share:.2f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    text = f"{whole.text} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
     difference = compared.get(key)
     if difference is None:
         return Cell(text, "measured", whole.numbers, runs)
@@ -176,11 +177,11 @@ def _cell(
 
 def _notes(settings: Mapping[Key, Setting], baseline: str, left_out: int, store: str) -> tuple[str, ...]:
     notes = [
-        "Percent, rounded; intervals: 95 %, resampling prompts with all their instructions"
-        + ("; several seeds: mean, and an interval that holds both sources." if _several(settings) else "."),
-        f"Baseline: {baseline}; differences in points on the same prompts. p: exact paired sign-flip test over prompts"
+        "Percent, rounded; intervals: 95 %, resampling prompts with all their instructions, not corrected"
+        + ("; several seeds: mean, and an interval that holds prompts and seeds." if _several(settings) else "."),
+        f"Compared with {baseline} on the same prompts by an exact paired sign-flip test over prompts"
         + (" (several seeds: t-test over prompts and seeds)" if _several(settings) else "")
-        + f", Holm-corrected; not told apart means p >= {LEVEL:g}, not that they are equal.",
+        + f", Holm-corrected. Told apart: p below {LEVEL:g}; otherwise they need not be equal.",
     ]
     if left_out:
         notes.append(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from analysis.betas import SHORT_RULE, choose
+from analysis.betas import choose
 from analysis.categories import by_category, figure_metrics
 from analysis.layouts import Group, Layout, row_keys
 from analysis.metric_name import ACCURACY, MetricName
 from analysis.panels import tallies_of
 from analysis.selection import Setting
 from analysis.statistics import Estimate, estimates
-from analysis.tables import language_name
+from analysis.tables import language_name, own_rules
 from experiment.scoring.verdict import PAPER
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def betas(layout: Layout, group: Group) -> Draw | None:
     def draw() -> Figure:
         from analysis.figures import betas_figure
 
-        return betas_figure(_curves(accuracy), choice.beta, SHORT_RULE, beside)
+        return betas_figure(_curves(accuracy), choice.beta, choice.short_rule, beside)
 
     return draw
 
@@ -89,7 +89,6 @@ def categories(setting: Setting, languages: Sequence[str]) -> Draw | None:
                 )
                 for metric in metrics
             ],
-            title=setting.name,
         )
 
     return draw
@@ -97,6 +96,9 @@ def categories(setting: Setting, languages: Sequence[str]) -> Draw | None:
 
 def _accuracy(layout: Layout, group: Group) -> dict[str, Curve]:
     metrics = {language_name(language): MetricName(language, ACCURACY) for language in group.languages}
+    target = group.languages[1]
+    if own := own_rules(group.settings.values(), target):
+        metrics[f"{language_name(target)}, rules {own}"] = MetricName(target, ACCURACY, own)
     return {label: _points(layout, group, metric) for label, metric in metrics.items()}
 
 

@@ -257,7 +257,8 @@ def _finish(figure: Figure, axes: Axes, title: str, missing: Sequence[str], widt
     characters = int(width * 72 / (0.56 * SMALL))
     if title:
         figure.suptitle(textwrap.fill(plain(title), int(characters * 0.85)), x=0.01, ha="left", weight="bold")
-    said = [note] * bool(note) + [f"Missing: {plain(', '.join(missing))}."] * bool(missing)
+    note = f"Bars: 95 % intervals. {note}".rstrip()
+    said = [note] + [f"Missing: {plain(', '.join(missing))}."] * bool(missing)
     if said:
         text = "\n".join(textwrap.fill(one, characters) for one in said)
         figure.supxlabel(text, x=0.01, ha="left", color=FAINT)

@@ -118,6 +118,11 @@ def groups(layout: Layout, runs: Sequence[RunResult]) -> list[Group]:
     return made
 
 
+def comparisons(layout: Layout, group: Group) -> int:
+    """How many rows are to be compared with the baseline, whether they are there or not."""
+    return len(set(row_keys(layout, group, chosen=False)) - {layout.baseline})
+
+
 def row_keys(layout: Layout, group: Group, chosen: bool) -> list[Any]:
     """The rows of a table in order: the paper's and all others that there are; of a choice only those in it."""
     others = sorted(set(group.settings) - set(layout.keys), key=lambda key: (str(type(key)), key))

@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.metric_name import MetricName
 from analysis.selection import Setting
-from analysis.statistics import Difference, Estimate, against_published, differences, estimates
+from analysis.statistics import UNKNOWN, Difference, Estimate, against_published, corrected, differences, estimates
 from analysis.table import Cell, Panel
 from experiment.metrics import Count, Tally
 
@@ -29,11 +29,14 @@ class Row:
     published: Mapping[str, Count]
 
 
-def panel(title: str, metric: MetricName, rows: Sequence[Row], baseline: Any) -> Panel:
-    """The rows for one metric; ``baseline`` is the key of the row that others are compared with on the same prompts."""
+def panel(title: str, metric: MetricName, rows: Sequence[Row], baseline: Any, comparisons: int = 0) -> Panel:
+    """The rows for one metric; ``baseline`` is the key of the row that others are compared with on the same prompts.
+
+    Holm corrects for ``comparisons``, if that is more than are there: what is missing must not make the rest surer.
+    """
     tallies = {row.key: found for row in rows if (found := tallies_of(row.setting, metric))}
     estimated = dict(zip(tallies, estimates(list(tallies.values())), strict=True))
-    compared = compare_with(tallies, baseline)
+    compared = compare_with(tallies, baseline, comparisons)
     return Panel(
         title,
         tuple(
@@ -53,12 +56,17 @@ def tallies_of(setting: Setting | None, metric: MetricName) -> list[Tally]:
     return [metric.tally(found) for found in setting.scored(metric.language)]
 
 
-def compare_with(tallies: Mapping[Any, Sequence[Tally]], baseline: Any) -> dict[Any, Difference]:
-    """Every other setting against the baseline, corrected by Holm over all of them; empty without a baseline."""
+def compare_with(tallies: Mapping[Any, Sequence[Tally]], baseline: Any, comparisons: int = 0) -> dict[Any, Difference]:
+    """Every other setting against the baseline, corrected by Holm over all of them; empty without a baseline.
+
+    Of ``comparisons`` those that are not there count as if they had found nothing.
+    """
     others = {key: found for key, found in tallies.items() if key != baseline}
     if baseline not in tallies or not others:
         return {}
-    return dict(zip(others, differences(list(others.values()), tallies[baseline]), strict=True))
+    found = differences(list(others.values()), tallies[baseline])
+    absent = [UNKNOWN] * (comparisons - len(found))
+    return dict(zip(others, corrected([*found, *absent]), strict=False))
 
 
 def _cells(

@@ -67,8 +67,8 @@ def score_outside(asked: Namespace, width: int) -> str:
     scored = Scored.of(list(verdicts(answered, joined, asked.language, processes)))
     odd = unasked(answered, asked.language, _prompts(asked.reference, "en") if asked.reference else None)
     if asked.json:
-        return json.dumps(document(scored, unmatched, odd), indent=1)
-    return _as_text(scored, answered, unmatched, odd, asked, width, len(left_out))
+        return json.dumps(document(scored, unmatched, odd, len(prompts)), indent=1)
+    return _as_text(scored, len(prompts), unmatched, odd, asked, width, len(left_out))
 
 
 def _check(asked: Namespace) -> None:
@@ -82,9 +82,9 @@ def _prompts(path: Path, language: str) -> list[BenchmarkPrompt]:
     return read_prompts(Source(reader="ifeval", language=language, path=str(path)), exclude=())
 
 
-def document(scored: Scored, unmatched: Sequence[Unmatched], odd: Sequence[Unasked]) -> dict[str, Any]:
+def document(scored: Scored, unmatched: Sequence[Unmatched], odd: Sequence[Unasked], of: int) -> dict[str, Any]:
     """The result for programs; the accuracies at the top are those of the paper's rules."""
-    found: dict[str, Any] = {"prompts": len(scored.keys), "instructions": len(scored.prompt)}
+    found: dict[str, Any] = {"prompts": len(scored.keys), "instructions": len(scored.prompt), "prompts_in_file": of}
     found |= {name: _count(tally(scored, name).count) for name in METRICS}
     found["response_language"] = _count(tally(scored, "response_language").count)
     found["rules"] = {
@@ -107,13 +107,14 @@ def _count(count: Count) -> dict[str, int | float]:
 
 def _as_text(
     scored: Scored,
-    prompts: Sequence[BenchmarkPrompt],
+    of: int,
     unmatched: Sequence[Unmatched],
     odd: Sequence[Unasked],
     asked: Namespace,
     width: int,
     left_out: int,
 ) -> str:
+    answered = len(scored.keys)
     panels = []
     for rules in scored.rules:
         title = "" if len(scored.rules) == 1 else f"rule set {rules}"
@@ -127,10 +128,15 @@ def _as_text(
     notes += [
         "Percent (k/n), rounded. Intervals: 95 %, resampling prompts with all their instructions.",
         *_told("instructions that their prompts do not ask for (they count all the same)", odd),
-        *_told("rows that do not fit", list(unmatched)),
+        *_told("responses that do not fit their prompts", [each for each in unmatched if each.line is not None]),
+        *(
+            [f"Not counted: {of - answered} of {of} prompts have no response (--json lists them)."]
+            if answered < of
+            else []
+        ),
         *([f"Left out by --exclude: {left_out} prompts."] if left_out else []),
     ]
-    title = f"{asked.benchmark}, {asked.language}: {len(prompts)} prompts, {len(scored.prompt)} instructions"
+    title = f"{asked.benchmark}, {asked.language}: {answered} of {of} prompts, {len(scored.prompt)} instructions"
     overall = Table("score", title, ("metric", "measured", "95 % interval"), tuple(panels), tuple(notes))
     return "\n".join([render(overall, "terminal", width), render(_by_instruction(scored), "terminal", width)])
 
@@ -154,7 +160,7 @@ def _by_instruction(scored: Scored) -> Table:
             (
                 Cell(name, "label"),
                 Cell(str(total)),
-                *(Cell(f"{count.rounded} ({count.correct})") for count in counts.values()),
+                *(Cell(f"{count.rounded} ({count.correct}/{count.total})") for count in counts.values()),
             )
         )
     headings = ("instruction", "instructions", *(f"strict, {rules}" for rules in scored.rules))

@@ -161,9 +161,18 @@ def _bare(axis: str, value: str) -> str:
 
 def _valid(results: Sequence[RunResult]) -> str:
     axes = sorted({axis for run in results for axis in run.axes} - {"settings", "data"})
-    held = {axis: sorted({value for run in results if (value := value_of(run, axis)) is not None}) for axis in axes}
+    held = {axis: _sorted({value for run in results if (value := value_of(run, axis)) is not None}) for axis in axes}
     told = "; ".join(f"{axis}: {', '.join(values)}" for axis, values in held.items() if values)
     return f"its runs have {told}" if told else "it holds no runs yet"
+
+
+def _sorted(values: Iterable[str]) -> list[str]:
+    """Numbers by size, then words."""
+    return sorted(values, key=lambda value: (not _is_number(value), float(value) if _is_number(value) else 0.0, value))
+
+
+def _is_number(value: str) -> bool:
+    return re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?", value) is not None
 
 
 def settings_of(keyed: Iterable[tuple[Any, RunResult]]) -> tuple[dict[Any, Setting], int]:

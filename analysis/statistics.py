@@ -177,9 +177,16 @@ def differences(cells: Sequence[Seeds], baseline: Seeds) -> list[Difference]:
     return [itself if cell is baseline else next(found) for cell in cells]
 
 
-def _contrast(cell: _Cell, base: _Cell) -> Column:
-    """The difference in whole numbers: both as if they had the product of their numbers of seeds."""
+def _direction(cell: _Cell, base: _Cell) -> int:
+    """1 or -1, the other way round for the other order of the two: their interval must not depend on the order."""
     over = base.seeds * cell.correct.sum(axis=0) - cell.seeds * base.correct.sum(axis=0)
+    first = over[over != 0][:1].sum()
+    return -1 if (int(over.sum()), int(first)) < (0, 0) else 1
+
+
+def _contrast(cell: _Cell, base: _Cell) -> Column:
+    """The difference in whole numbers, not below 0: both as if they had the product of their numbers of seeds."""
+    over = _direction(cell, base) * (base.seeds * cell.correct.sum(axis=0) - cell.seeds * base.correct.sum(axis=0))
     # The made-up prompts: one seed's answers differ, of the cell with the fewer seeds.
     made_up = max(cell.seeds, base.seeds) * cell.size
     return Column(over, cell.seeds * base.seeds * cell.total, (made_up, -made_up))
@@ -190,8 +197,9 @@ def _difference(cell: _Cell, column: Column, resampled: Resampled, base: _Cell) 
     total = _with_seeds(Part(resampled.variance, max(1, len(cell.keys) - 1)), cell, base)
     half = quantile(total.freedom) * total.variance**0.5
     # Both cells can be all right and all wrong: then the shrunken centre must not leave the difference outside.
-    low = max(-1.0, min(resampled.ratio - half, difference))
-    high = min(1.0, max(resampled.ratio + half, difference))
+    centre = _direction(cell, base) * resampled.ratio
+    low = max(-1.0, min(centre - half, difference))
+    high = min(1.0, max(centre + half, difference))
     if cell.seeds == base.seeds == 1:
         p = sign_flips(column.over)
     else:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from analysis import published
 from analysis.betas import choose
-from analysis.layouts import EXPERIMENT_AXES, Group, Layout, groups, layouts, row_keys
+from analysis.layouts import EXPERIMENT_AXES, Group, Layout, comparisons, groups, layouts, row_keys
 from analysis.metric_name import ACCURACY, MetricName
 from analysis.origins import command, origins
 from analysis.panels import HEADINGS, Row, panel
@@ -57,12 +57,16 @@ def _table(name: str, layout: Layout, group: Group, store: str, metrics: Sequenc
         for row in rows
         for line in missing_commands(row.setting, [*_shared_by(group), *layout.overrides(row.key)], store)
     ]
+    family = comparisons(layout, group)
+    filled = tuple(panel(title, metric, rows, layout.baseline, family) for title, metric in panels)
+    starred = any(cell.text.endswith("*") for each in filled for row in each.rows for cell in row)
+    names = [f"{axis} {value}" for axis, value in zip(("model", "data", "benchmark"), group.experiment, strict=True)]
     return Table(
         name,
-        f"{layout.title} ({', '.join([*group.experiment, *_apart(group.runs)])})",
+        f"{layout.title} ({', '.join([*names, *_apart(group.runs)])})",
         (layout.first_heading, *HEADINGS),
-        tuple(panel(title, metric, rows, layout.baseline) for title, metric in panels),
-        (*_choice(name, group), *_notes(layout, group, rows, missing)),
+        filled,
+        (*_choice(name, group), *_notes(layout, group, rows, missing, starred)),
         origins(group.settings.values(), store),
     )
 
@@ -98,10 +102,10 @@ def usual_panels(settings: Iterable[Setting], languages: tuple[str, str]) -> lis
     """The paper's three columns, and what they leave out: a language's own rules, and correct AND in the language."""
     source, target = languages
     name = language_name(target)
-    own = next(iter(_own_rules(settings, target)), None)
+    own = own_rules(settings, target)
     panels = [
         (f"{language_name(source)} accuracy", MetricName(source, ACCURACY)),
-        (f"{name} accuracy", MetricName(target, ACCURACY)),
+        (f"{name} accuracy" + (", by the paper's rules" if own else ""), MetricName(target, ACCURACY)),
     ]
     if own:
         panels.append((f"{name} accuracy, by rules for {name}", MetricName(target, ACCURACY, own)))
@@ -115,11 +119,12 @@ def usual_panels(settings: Iterable[Setting], languages: tuple[str, str]) -> lis
     return panels
 
 
-def _own_rules(settings: Iterable[Setting], language: str) -> list[str]:
+def own_rules(settings: Iterable[Setting], language: str) -> str | None:
+    """The rule set that is made for the language, if it has one."""
     for setting in settings:
         for scored in setting.scored(language):
-            return [rules for rules in scored.rules if rules != PAPER]
-    return []
+            return next((rules for rules in scored.rules if rules != PAPER), None)
+    return None
 
 
 def missing_commands(setting: Setting | None, overrides: Sequence[str], store: str) -> list[str]:
@@ -134,7 +139,9 @@ def _shared_by(group: Group) -> list[str]:
     return [*experiment, *_shared(group.runs)]
 
 
-def _notes(layout: Layout, group: Group, rows: Sequence[Row], missing: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+def _notes(
+    layout: Layout, group: Group, rows: Sequence[Row], missing: Sequence[tuple[str, str]], starred: bool
+) -> tuple[str, ...]:
     target = group.languages[1]
     baseline = next((row.label for row in rows if row.key == layout.baseline), str(layout.baseline))
     seeds = {len(setting.runs) for setting in group.settings.values()}
@@ -142,13 +149,14 @@ def _notes(layout: Layout, group: Group, rows: Sequence[Row], missing: Sequence[
         f"Published: {published.source()}. Percent (k/n): instructions followed, strict; responses whose language is "
         f"'{target}' by langdetect. Beside a published value percentages are cut to two decimals as in the paper, "
         "elsewhere rounded" + (", means over seeds too." if seeds - {1} else "."),
-        "Intervals: 95 %, resampling prompts with all their instructions; each for its row alone. To published: "
-        "difference in points; of the published side only k and n are known. * marks p < 0.05, not corrected, and only "
-        "where as many were counted as published.",
+        "Intervals: 95 %, resampling prompts with all their instructions. To published: difference in points; of the "
+        "published side only k and n are known."
+        + (" *: p < 0.05, not corrected; tested only where as many were counted as published." if starred else ""),
         f"To baseline: difference to {baseline} on the same prompts, in points. p: exact paired sign-flip test over "
         "prompts"
         + (" (a row or baseline of several seeds: t-test over prompts and seeds)" if seeds - {1} else "")
-        + ", Holm-corrected over the rows. Not told apart means that this p >= 0.05, not that the two are equal.",
+        + f", Holm-corrected for {comparisons(layout, group)} comparisons; the intervals of differences are not "
+        "corrected. Told apart: whether this p is below 0.05; 'no' does not mean that the two are equal.",
     ]
     if not group.is_the_papers:
         notes.append(
@@ -157,7 +165,7 @@ def _notes(layout: Layout, group: Group, rows: Sequence[Row], missing: Sequence[
         )
     if group.experiment[0] == "demo":
         notes.append(
-            "The accuracies are those of a very small model: of the courses, read the one of the response language."
+            "The accuracies are those of a very small model: of the trends, trust only that of the response language."
         )
     if seeds - {1}:
         notes.append("Several seeds: mean ± standard deviation over seeds; the interval holds prompts and seeds.")

@@ -36,6 +36,8 @@ def show(made: Sequence[Made], asked: Namespace, width: int) -> None:
     Raises:
         KirjoError: the folder cannot be written to.
     """
+    if asked.out is not None:
+        _check_folder(asked.out)
     for number, each in enumerate(made, start=1):
         put(_whole(each.table, asked.format, width))
         if asked.provenance:
@@ -46,6 +48,15 @@ def show(made: Sequence[Made], asked: Namespace, width: int) -> None:
                 print(f"written: {path}", file=sys.stderr)
 
 
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise KirjoError(f"cannot write to {folder}: it is a file, not a folder; name another --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KirjoError(f"cannot write to {folder}: {error.strerror or error}; name another --out") from error
+
+
 def write(made: Made, folder: Path, stem: str) -> list[Path]:
     """Write a table in all formats and its figure; returns the files.
 
@@ -53,7 +64,6 @@ def write(made: Made, folder: Path, stem: str) -> list[Path]:
         KirjoError: the folder cannot be written to.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         paths = []
         for name, form in FORMATS.items():
             paths.append(_safely(folder / f"{stem}{form.suffix}", _whole(made.table, name)))

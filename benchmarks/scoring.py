@@ -113,6 +113,11 @@ def hostile() -> None:
 def main() -> None:
     """Compare with lm_eval, or judge hostile answers."""
     options = dict(item.partition("=")[::2] for item in sys.argv[1:])
+    if not IFEVAL.is_file():
+        sys.exit(
+            f"no {IFEVAL}: set KIRJO_SHARED_DATA to a folder with ifeval/en.jsonl (IFEval's prompts), "
+            "oasst1/train-text.jsonl.gz (JSON lines with text_en, text_fi) and nltk_data/"
+        )
     punkt.use_nltk_data(str(SHARED / "nltk_data"))
     prompts = read_prompts(Source(reader="ifeval", language="en", path=str(IFEVAL)), exclude=())
     warm_up(prompts, "fi" if "hostile" in options else "en")

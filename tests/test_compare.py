@@ -63,10 +63,10 @@ def test_two_axes_make_a_grid_with_gaps(store):
     found = texts(table)
     assert [row[0] for row in found] == ["0", "100"]
     assert (found[0][1][:5], found[0][2]) == ("20.00", "-")
-    assert found[1][1].startswith("50.00 [")
+    assert found[1][1].startswith("50.00 (10/20) [")
     assert found[1][1].endswith("] *")
     # Nothing stands above it to be compared with.
-    assert re.fullmatch(r"55.00 \[[\d.]+, [\d.]+\]", found[1][2])
+    assert re.fullmatch(r"55.00 \(11/20\) \[[\d.]+, [\d.]+\]", found[1][2])
 
 
 def test_what_tells_runs_of_one_place_apart_becomes_part_of_the_column(store):

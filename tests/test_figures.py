@@ -175,7 +175,7 @@ def test_categories_are_in_alphabetical_order_with_their_sizes():
 def test_a_missing_result_is_named_and_is_no_zero():
     figure = categories()
     assert "missing" in texts(figure)
-    assert "Missing: Finnish punctuation." in texts(figure)
+    assert any(text.endswith("Missing: Finnish punctuation.") for text in texts(figure))
     assert len(figure.axes[0].patches) == 2 * len(SIZES) - 1
     figure = betas()
     assert any("Missing: Finnish beta 0.05." in text for text in texts(figure))
@@ -187,7 +187,7 @@ def test_a_missing_result_is_named_and_is_no_zero():
 def test_the_chosen_beta_and_its_rule_are_named():
     shown = texts(betas())
     assert "chosen: 0.05" in shown
-    assert any("highest mean accuracy of both" in text for text in shown)
+    assert any("highest mean accuracy of both" in " ".join(text.split()) for text in shown)
 
 
 def test_shares_are_in_percent_and_published_values_hollow():

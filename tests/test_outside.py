@@ -101,7 +101,8 @@ def test_a_row_that_fits_nowhere_is_told_not_dropped(tmp_path, capsys):
     assert "nearest_key" not in by_line[5]
     code, out, _ = score(tmp_path, capsys, responses=rows)
     assert code == 0
-    assert "4 rows that do not fit" in out
+    assert "4 responses that do not fit" in out
+    assert "2 of 3 prompts, 2 instructions" in out
     assert "nearest: key 1" in out
 
 
@@ -220,8 +221,8 @@ def test_any_response_gets_its_verdicts(tmp_path, capsys, response):
         ([{**PROMPTS[1], "kwargs": [{"colour": "red"}]}], [RESPONSES[1]], "colour"),
         ([{**PROMPTS[1], "instruction_id_list": ["startend:rhyme"]}], [RESPONSES[1]], "startend:rhyme"),
         ([{**PROMPTS[0], "kwargs": [{}, {}]}], [RESPONSES[0]], "keywords"),
-        ([{**PROMPTS[0], "kwargs": [{}, {"keywords": "church"}]}], [RESPONSES[0]], "needs a list of words as keywords"),
-        ([{**PROMPTS[0], "kwargs": [{}, {"keywords": [1]}]}], [RESPONSES[0]], "needs a list of words as keywords"),
+        ([{**PROMPTS[0], "kwargs": [{}, {"keywords": "church"}]}], [RESPONSES[0]], "a list of words as keywords"),
+        ([{**PROMPTS[0], "kwargs": [{}, {"keywords": [1]}]}], [RESPONSES[0]], "a list of words as keywords"),
         ([{**PROMPTS[0], "key": 2**63}], [RESPONSES[0]], "of 64 bits"),
     ],
     ids=range(14),

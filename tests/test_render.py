@@ -135,7 +135,7 @@ def test_settings_in_common_are_told_once_and_others_with_their_run():
     assert settings(origins) == ({"sft.epochs": 3}, {"a": {"mix": 0}, "b": {"mix": 10}})
     told = provenance(replace(paper_table(), origins=origins))
     assert told.count("sft.epochs") == 1
-    assert re.search(r"run b\).*\n(.*\n)?  settings:\n    mix  10\n", told)
+    assert re.search(r"run b\)(\n.+)*\n  settings:\n    mix  10\n", told)
     assert settings(()) == ({}, {})
     assert html.runs(origins).count("sft.epochs") == 1
 

@@ -108,10 +108,10 @@ def test_a_row_that_cannot_be_told_from_the_baseline_says_so(store):
         for language in ("en", "fi"):
             scored(store, run, language, correct, 90, total=100)
     (text,) = tables(store, "table1")
-    baseline, near, far, *_ = rows_of(text, "Finnish accuracy")
+    baseline, near, far, *_ = rows_of(text, "Finnish accuracy, by the paper's rules")
     assert (baseline[5], baseline[7]) == ("baseline", "")
-    # 4 prompts gained and none lost: the sign test's 2 / 2^4, times 2 rows.
-    assert (near[5].split()[0], near[6], near[7]) == ("+4.0", "0.12", "no")
+    # 4 prompts gained and none lost: the sign test's 2 / 2^4, times the 5 comparisons that are not beyond doubt.
+    assert (near[5].split()[0], near[6], near[7]) == ("+4.0", "0.62", "no")
     assert (far[5].split()[0], far[6], far[7]) == ("+75.0", "&lt;0.001", "yes")
 
 
@@ -127,8 +127,13 @@ def test_told_apart_goes_by_the_corrected_p(store):
     assert row[6].numbers["p_holm"] == pytest.approx(12 / 2**7)
     assert row[7].text == "no"
     alone = [run for run in load_results(store) if run.axes["mix"] in (0, 10)]
-    (table,) = make_tables("table1", alone, "here")
-    assert table.panels[0].rows[1][7].text == "yes"
+    # Comparisons that are missing, or not chosen, make the others no surer.
+    for chosen in ((), ("mix",)):
+        (table,) = make_tables("table1", alone, "here", where=chosen)
+        row = table.panels[0].rows[1]
+        assert row[6].numbers["p_holm"] == pytest.approx(12 / 2**7)
+        assert row[7].text == "no"
+        assert any("Holm-corrected for 6 comparisons" in note for note in table.notes)
 
 
 def test_of_chosen_rows_the_others_are_not_missing(store, capsys):
@@ -148,7 +153,7 @@ def test_a_seed_that_all_runs_share_is_kept_for_the_gaps(store):
 
 def test_where_the_data_lie_is_no_part_of_a_title(store):
     record(store, plan("mix=0", "benchmark.nltk_data=/somewhere", "launcher.workers=2", "sft.epochs=9"))
-    assert tables(store, "table1")[0].splitlines()[0].endswith("(demo, demo, demo, sft.epochs=9)")
+    assert tables(store, "table1")[0].splitlines()[0].endswith("(model demo, data demo, benchmark demo, sft.epochs=9)")
 
 
 def test_a_beta_is_chosen_by_runs_scored_in_both_languages(store):
@@ -345,8 +350,8 @@ def test_two_experiments_are_two_tables(store):
         record(store, plan(*overrides))
     titles = [text.splitlines()[0] for text in tables(store, "table1")]
     assert titles == [
-        "### Table 1: SFT data mixes (demo, demo, demo)",
-        "### Table 1: SFT data mixes (demo, demo, other, benchmark.name=other, seed=7)",
+        "### Table 1: SFT data mixes (model demo, data demo, benchmark demo)",
+        "### Table 1: SFT data mixes (model demo, data demo, benchmark other, benchmark.name=other, seed=7)",
     ]
 
 
@@ -363,8 +368,8 @@ def test_runs_of_other_settings_stand_in_a_table_of_their_own(store, capsys):
     assert (code, err) == (0, "")
     titles = [line for line in out.splitlines() if line.startswith("### ")]
     assert sorted(titles) == [
-        "### Table 1: SFT data mixes (demo, demo, demo)",
-        "### Table 1: SFT data mixes (demo, demo, demo, sft.epochs=2, benchmark.max\\_new\\_tokens=64)",
+        "### Table 1: SFT data mixes (model demo, data demo, benchmark demo)",
+        "### Table 1: SFT data mixes (model demo, data demo, benchmark demo, sft.epochs=2, benchmark.max\\_new\\_tokens=64)",
     ]
     assert out.count("37.50 (3/8)") == 1
     code, out, _ = ask(capsys, "table1", "--store", str(store.root), "--markdown", "--where", "sft.epochs=2")

@@ -16,14 +16,14 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from analysis.render.text import lines, shown
-from analysis.table import Cell, Origin, Table
+from analysis.table import Cell, Table
 
 BEFORE = ("table", "panel", "row", "column", "kind", "text")
-AFTER = ("runs", "command", "fingerprints")
+AFTER = ("runs", "command", "fingerprints", "versions")
 
 _FORMULA = re.compile(r"\s*['=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 # A signed number, alone or with an interval, is no formula: +5.08 [-3.4, 13.6]
@@ -43,7 +43,8 @@ def text(table: Table) -> str:
         after = [
             "\n".join(cell.runs),
             "\n".join(_one_line(o.command) for o in found),
-            "\n".join(map(_fingerprints, found)),
+            "\n".join(_pairs(origin.fingerprints) for origin in found),
+            "\n".join(_pairs(origin.versions) for origin in found),
         ]
         numbers = [_number(cell.numbers.get(name)) for name in names]
         writer.writerow([*map(guarded, about), *numbers, *map(guarded, after)])
@@ -82,8 +83,8 @@ def _number(value: Any) -> str:
     return repr(value) if type(value) in (int, float) else guarded(json.dumps(value, default=str))
 
 
-def _fingerprints(origin: Origin) -> str:
-    return " ".join(f"{_one_line(role)}={_one_line(at)}" for role, at in origin.fingerprints.items())
+def _pairs(named: Mapping[str, str]) -> str:
+    return " ".join(f"{_one_line(name)}={_one_line(value)}" for name, value in named.items())
 
 
 def _one_line(given: str) -> str:

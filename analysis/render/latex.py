@@ -145,4 +145,5 @@ def _comments(table: Table) -> Iterator[str]:
     """One line for each run. ``plain`` leaves no line end in it, so nothing gets out of the comment."""
     for origin in table.origins:
         fingerprints = " ".join(f"{role}={at}" for role, at in origin.fingerprints.items())
-        yield plain(f"% run {origin.run} ({origin.name}): {fingerprints}; {origin.command}")
+        versions = " ".join(f"{name}={version}" for name, version in origin.versions.items())
+        yield plain(f"% run {origin.run} ({origin.name}): {fingerprints}; {versions}; {origin.command}")

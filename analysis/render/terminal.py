@@ -90,24 +90,25 @@ def _records(panel: Panel, headings: list[str], width: int) -> Iterator[ConsoleR
 def provenance(table: Table) -> str:
     """For each run behind the table: the command that makes it again, fingerprints, versions, settings.
 
-    Settings that all the runs have in common are told once, at the top.
+    Settings that all the runs have in common are told once, at the end.
     """
     parts = [f"{plain(table.title)}: where the numbers come from"]
     common, own = settings(table.origins)
-    if common:
-        parts.append("\n".join(_named("settings of all runs", common, "")))
     for origin in table.origins:
         lines = [f"{plain(origin.name)} (run {plain(origin.run)})", f"  command: {plain(origin.command)}"]
-        lines += _named("settings", own[origin.run], "  ")
-        lines += _named("fingerprints", origin.fingerprints, "  ")
         lines += _named("versions", origin.versions, "  ")
+        lines += _named("fingerprints", origin.fingerprints, "  ")
+        lines += _named("settings", own[origin.run], "  ")
         parts.append("\n".join(lines))
+    if common:
+        parts.append("\n".join(_named("settings of all runs", common, "")))
     if not table.origins:
         parts.append("No run stands behind this table.")
     return "\n\n".join(parts) + "\n"
 
 
 def _named(title: str, named: Mapping[str, object], indent: str) -> list[str]:
+    named = {name: value for name, value in named.items() if value is not None}
     if not named:
         return []
     width = max(len(plain(name)) for name in named)

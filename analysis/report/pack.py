@@ -72,8 +72,12 @@ def frame(
         "version": escape(page["version"]),
         "runs": f"{len(page['runs'])} run{'s' * (len(page['runs']) != 1)}",
         "contents": _contents([table.title for table, _ in tables], [title for title, _ in figures]),
-        "tables": "\n".join(f'<div id="part-t{place}">{html}</div>' for place, (_, html) in enumerate(tables)),
-        "figures": "\n".join(_figure(place, title, svg) for place, (title, svg) in enumerate(figures)),
+        "tables": "\n".join(_table(place, *table, figures) for place, table in enumerate(tables)),
+        "figures": "\n".join(
+            _figure(place, title, svg)
+            for place, (title, svg) in enumerate(figures)
+            if title not in {table.title for table, _ in tables}
+        ),
     }
     # Split before anything is put in: what is put in cannot look like a mark.
     before, between, after = re.split("<!--(?:index|answers)-->\n", _file("page.html"))
@@ -101,8 +105,15 @@ def _contents(tables: Sequence[str], figures: Sequence[str]) -> str:
         f'<li><a href="#tables?at={kind}{place}">{escape(title)}{word}</a></li>'
         for kind, word, titles in (("t", "", tables), ("f", " (figure)", figures))
         for place, title in enumerate(titles)
+        if kind == "t" or title not in tables
     ]
     return f'<ul class="contents">{"".join(links)}</ul>' if links else "<p>No tables were asked for.</p>"
+
+
+def _table(place: int, table: Table, html: str, figures: Sequence[tuple[str, str]]) -> str:
+    """A table with the figures of the same title below it."""
+    drawn = [_figure(number, title, svg) for number, (title, svg) in enumerate(figures) if title == table.title]
+    return "\n".join([f'<div id="part-t{place}">{html}</div>', *drawn])
 
 
 def _figure(place: int, title: str, svg: str) -> str:
