@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.command_line import TABLES
+from analysis.places import METHODS
 from analysis.render import render
 from analysis.report import write_report
 from analysis.request import tables_of
@@ -26,11 +27,26 @@ def make_report(path: Path, runs: Sequence[RunResult], store: Path) -> Path:
     """
     if not runs:
         raise KirjoError(f"the store {store} holds no runs yet: python -m experiment experiment=paper store={store}")
-    runs = newest(runs)
+    runs = sorted(newest(runs), key=_order)
     made = [each for name in TABLES for each in _made(name, runs, str(store)) if _holds_numbers(each.table)]
     tables = [(each.table, render(each.table, "html")) for each in made]
     figures = [(each.table.title, _svg(each)) for each in made if each.draw]
     return write_report(path, runs, tables, figures, Store.open(store, create=False))
+
+
+def _order(run: RunResult) -> tuple[object, ...]:
+    """Experiment by experiment, methods as in the paper, mixes and betas by size."""
+    axes = run.axes
+    method = METHODS.index(axes["method"]) if axes["method"] in METHODS else len(METHODS)
+    names = (axes["model"], axes["data_mix"], axes["benchmark"], axes["settings"])
+    return (
+        *map(str, names),
+        method,
+        str(axes["method"]),
+        axes["mix"],
+        axes["beta"] or 0.0,
+        str(axes["seed"]).zfill(12),
+    )
 
 
 def _made(name: str, runs: Sequence[RunResult], store: str) -> list[Made]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import os
 import random
+import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -76,3 +79,9 @@ def with_answers(store: Store, run: Run, answers: dict[int, str], verdicts: list
     publish_answers(store, run, "fi", answers, {key: f"Kysymys {key}: {NASTY[key % len(NASTY)]}" for key in answers})
     rows = [msgspec.structs.asdict(verdict) for verdict in verdicts]
     publish(store, run.steps["score.fi"], VERDICTS, rows)
+
+
+def unpacked(html: str) -> dict[str, Any]:
+    """The data blocks by name."""
+    found = re.findall(r'<script type="application/octet-stream" id="data-(\w+)">([^<]*)</script>', html)
+    return {name: json.loads(gzip.decompress(base64.b64decode(data))) for name, data in found}

@@ -26,7 +26,7 @@ from analysis.table import Cell, Panel, Table
 from experiment.errors import KirjoError
 from experiment.results import RunResult, load_results
 from experiment.store import Store
-from tests.reports import NASTY, many, with_answers, words
+from tests.reports import NASTY, many, unpacked, with_answers, words
 from tests.stores import fill, plan, publish, publish_answers, record, verdict
 
 PAGE = Path(__file__).resolve().parent.parent / "analysis" / "report" / "page"
@@ -47,12 +47,6 @@ def runs(store) -> list[RunResult]:
 
 def html_of(runs: list[RunResult], store: Store, **options: Any) -> str:
     return build(runs, options.pop("tables", []), options.pop("figures", []), store, **options).html.decode("utf-8")
-
-
-def unpacked(html: str) -> dict[str, Any]:
-    """The data blocks by name."""
-    found = re.findall(r'<script type="application/octet-stream" id="data-(\w+)">([^<]*)</script>', html)
-    return {name: json.loads(gzip.decompress(base64.b64decode(data))) for name, data in found}
 
 
 def answers(html: str, language: str, run: int) -> dict[tuple[int, int], str]:

@@ -369,7 +369,8 @@ def test_runs_of_other_settings_stand_in_a_table_of_their_own(store, capsys):
     titles = [line for line in out.splitlines() if line.startswith("### ")]
     assert sorted(titles) == [
         "### Table 1: SFT data mixes (model demo, data demo, benchmark demo)",
-        "### Table 1: SFT data mixes (model demo, data demo, benchmark demo, sft.epochs=2, benchmark.max\\_new\\_tokens=64)",
+        "### Table 1: SFT data mixes (model demo, data demo, benchmark demo, sft.epochs=2, "
+        "benchmark.max\\_new\\_tokens=64)",
     ]
     assert out.count("37.50 (3/8)") == 1
     code, out, _ = ask(capsys, "table1", "--store", str(store.root), "--markdown", "--where", "sft.epochs=2")
