@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from analysis.betas import choose
@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 
     from analysis.figures import Points
 
-Draw = Callable[[], "Figure"]
 Curve = Sequence[tuple[float, Estimate | None]]
 
 
-def mixes(layout: Layout, group: Group) -> Draw | None:
+def mixes(layout: Layout, group: Group) -> Figure | None:
     """Accuracy in both languages, and the response language below, over the mix; None where nothing is scored."""
     accuracy = _accuracy(layout, group)
     target = group.languages[1]
@@ -39,20 +38,17 @@ def mixes(layout: Layout, group: Group) -> Draw | None:
     def beside(column: str) -> dict[float, float]:
         return {float(mix): 100 * getattr(row, column).share for mix, row in rows.items()}
 
-    def draw() -> Figure:
-        from analysis.figures import mixes_figure
+    from analysis.figures import mixes_figure
 
-        return mixes_figure(
-            _curves(accuracy),
-            {language_name(language): beside(language) for language in ("en", "fi")} if rows else None,
-            _curves(in_language),
-            {label: beside("response_language") for label in in_language} if rows else None,
-        )
-
-    return draw
+    return mixes_figure(
+        _curves(accuracy),
+        {language_name(language): beside(language) for language in ("en", "fi")} if rows else None,
+        _curves(in_language),
+        {label: beside("response_language") for label in in_language} if rows else None,
+    )
 
 
-def betas(layout: Layout, group: Group) -> Draw | None:
+def betas(layout: Layout, group: Group) -> Figure | None:
     """Accuracy in both languages over beta, the chosen one marked; None where nothing can be chosen from."""
     accuracy = _accuracy(layout, group)
     choice = choose(group.settings, group.languages)
@@ -64,34 +60,28 @@ def betas(layout: Layout, group: Group) -> Draw | None:
         for language in ("en", "fi")
     }
 
-    def draw() -> Figure:
-        from analysis.figures import betas_figure
+    from analysis.figures import betas_figure
 
-        return betas_figure(_curves(accuracy), choice.beta, choice.short_rule, beside)
-
-    return draw
+    return betas_figure(_curves(accuracy), choice.beta, choice.short_rule, beside)
 
 
-def categories(setting: Setting, languages: Sequence[str]) -> Draw | None:
+def categories(setting: Setting, languages: Sequence[str]) -> Figure | None:
     """Figure 1: accuracy by instruction category, a series per language and rule set; None if nothing is scored."""
     metrics = figure_metrics(setting, languages)
     if not metrics:
         return None
 
-    def draw() -> Figure:
-        from analysis.figures import Series, categories_figure
+    from analysis.figures import Series, categories_figure
 
-        return categories_figure(
-            [
-                Series(
-                    language_name(metric.language) + ("" if metric.rules == PAPER else f", rules {metric.rules}"),
-                    [(each.name, each.instructions, each.estimate) for each in by_category(setting, metric)],
-                )
-                for metric in metrics
-            ],
-        )
-
-    return draw
+    return categories_figure(
+        [
+            Series(
+                language_name(metric.language) + ("" if metric.rules == PAPER else f", rules {metric.rules}"),
+                [(each.name, each.instructions, each.estimate) for each in by_category(setting, metric)],
+            )
+            for metric in metrics
+        ],
+    )
 
 
 def _accuracy(layout: Layout, group: Group) -> dict[str, Curve]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from analysis import drawings
@@ -56,14 +57,14 @@ def tables_of(
     figure, draw = _FIGURES[name]
     layout = layouts()[name]
     pairs = zip(tables, groups(layout, runs), strict=True)
-    return [Made(table, draw(layout, group), figure) for table, group in pairs]
+    return [Made(table, partial(draw, layout, group), figure) for table, group in pairs]
 
 
 def _of_one_setting(name: str, runs: Sequence[RunResult], store: str) -> list[Made]:
     setting = one_setting(_the_papers(runs), store, name)
     languages = _languages(setting)
     if name == "figure1":
-        return [Made(category_table(setting, languages, store), drawings.categories(setting, languages), name)]
+        return [Made(category_table(setting, languages, store), partial(drawings.categories, setting, languages), name)]
     return [Made(rules_table(setting, str(setting.first.axes["target_language"]), store))]
 
 

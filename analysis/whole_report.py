@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from analysis.command_line import TABLES
 from analysis.places import METHODS
@@ -18,6 +19,9 @@ from experiment.errors import KirjoError
 from experiment.results import RunResult
 from experiment.store import Store
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 def make_report(path: Path, runs: Sequence[RunResult], store: Path) -> Path:
     """Write the report of some runs; returns its path.
@@ -30,7 +34,7 @@ def make_report(path: Path, runs: Sequence[RunResult], store: Path) -> Path:
     runs = sorted(newest(runs), key=_order)
     made = [each for name in TABLES for each in _made(name, runs, str(store)) if _holds_numbers(each.table)]
     tables = [(each.table, render(each.table, "html")) for each in made]
-    figures = [(each.table.title, _svg(each)) for each in made if each.draw]
+    figures = [(each.table.title, _svg(drawn)) for each in made if (drawn := each.draw()) is not None]
     return write_report(path, runs, tables, figures, Store.open(store, create=False))
 
 
@@ -63,10 +67,9 @@ def _holds_numbers(table: Table) -> bool:
     )
 
 
-def _svg(made: Made) -> str:
+def _svg(drawn: Figure) -> str:
     from analysis.figures import save
 
-    assert made.draw is not None
     with tempfile.TemporaryDirectory() as folder:
-        (path,) = save(made.draw(), Path(folder) / "figure", ["svg"])
+        (path,) = save(drawn, Path(folder) / "figure", ["svg"])
         return path.read_text(encoding="utf-8")

@@ -23,10 +23,10 @@ PICTURES = ("pdf", "svg", "png")
 
 @dataclass(frozen=True)
 class Made:
-    """A table, and how its figure is drawn and called, if it has one and there is something to draw."""
+    """A table, and how its figure is drawn, if it has one (None: there is nothing to draw), and called."""
 
     table: Table
-    draw: Callable[[], Figure] | None = None
+    draw: Callable[[], Figure | None] = lambda: None
     figure: str = ""
 
 
@@ -67,10 +67,11 @@ def write(made: Made, folder: Path, stem: str) -> list[Path]:
         paths = []
         for name, form in FORMATS.items():
             paths.append(_safely(folder / f"{stem}{form.suffix}", _whole(made.table, name)))
-        if made.draw is not None:
+        drawn = made.draw()
+        if drawn is not None:
             from analysis.figures import save
 
-            paths += save(made.draw(), folder / stem.replace(made.table.name, made.figure, 1), PICTURES)
+            paths += save(drawn, folder / stem.replace(made.table.name, made.figure, 1), PICTURES)
     except OSError as error:
         raise KirjoError(
             f"cannot write to {error.filename or folder}: {error.strerror or error}; name another --out"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
+from sys import intern
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,11 +68,12 @@ class Scored:
         return cls(
             keys,
             prompt.astype(np.intp),
-            tuple([verdict.instruction_id for verdict in verdicts]),
+            # The same few words in thousands of runs: one of each takes no memory.
+            tuple([intern(verdict.instruction_id) for verdict in verdicts]),
             {name: np.array([verdict.strict[name] for verdict in verdicts], dtype=bool) for name in rules},
             {name: np.array([verdict.loose[name] for verdict in verdicts], dtype=bool) for name in rules},
-            {name: tuple([row.language[name] for row in rows]) for name in identifiers},
-            tuple([row.asked_language for row in rows]),
+            {name: tuple([intern(row.language[name]) for row in rows]) for name in identifiers},
+            tuple([intern(row.asked_language) for row in rows]),
         )
 
     @property
@@ -78,10 +81,16 @@ class Scored:
         """The rule sets there are verdicts of."""
         return tuple(self.strict)
 
+    @cached_property
+    def _in_language(self) -> dict[str, NDArray[np.bool_]]:
+        return {}
+
     def in_language(self, identifier: str = LANGDETECT) -> NDArray[np.bool_]:
         """Whether each response is in the language its prompt asks for, [P]."""
-        found = self.languages[identifier]
-        return np.array([there == asked for there, asked in zip(found, self.asked, strict=True)], dtype=bool)
+        if identifier not in self._in_language:
+            same = map(str.__eq__, self.languages[identifier], self.asked)
+            self._in_language[identifier] = np.fromiter(same, dtype=bool, count=len(self.asked))
+        return self._in_language[identifier]
 
 
 @dataclass(frozen=True)
