@@ -10,6 +10,7 @@ from experiment.config import Benchmark, Config, execution, identity
 from experiment.fingerprint import digest
 from experiment.plan import Run, Step, make_step
 from experiment.scoring import punkt, unasked, versions
+from experiment.scoring.unmet import unmet
 from experiment.sources.source import Source, folder_digest, unpinned
 
 # Overrides that say where or how, or that the rest of a run's name already tells.
@@ -208,6 +209,7 @@ class _Chain:
     def score(self, language: str, answers: Step) -> Step:
         benchmark = self.config.benchmark
         source = benchmark.prompts[language]
+        drop = benchmark.unasked_instructions == "drop"
         how = self.how("score", sources={"prompts": source})
         how["nltk_data"] = benchmark.nltk_data
         return self.add(
@@ -220,7 +222,9 @@ class _Chain:
                 label=answers.label,
                 unmet=[
                     *_unmet({language: source}, "benchmark.prompts"),
-                    *punkt.unmet(source, benchmark.nltk_data),
+                    *(faults := unmet(source, tuple(benchmark.exclude_instructions), drop)),
+                    # What cannot be judged, or read at all, need not be asked what it would be judged with.
+                    *([] if faults else punkt.unmet(source, benchmark.nltk_data)),
                 ],
             ),
         )

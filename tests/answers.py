@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from experiment.scoring import punkt
+from experiment.sources.read import read_prompts
 from experiment.sources.records import BenchmarkPrompt
+from experiment.sources.source import Source
 
 SHARED = Path(os.environ.get("KIRJO_SHARED_DATA", Path(__file__).parents[1].parent / "shared" / "data"))
 IFEVAL = SHARED / "ifeval" / "en.jsonl"
@@ -156,6 +159,9 @@ HOSTILE = (
     "🙂🙂 *🙂* <<🙂>> [🙂]",
     "\u200b\u200d\ufeff",
     "<script>alert(1)</script>, <b>BOLD</b> &amp; <<a>>",
+    "𝐇𝐄𝐋𝐋𝐎 ℂ ϒ 𝐀b there.",
+    "*\n* b",
+    "*\n- b",
     "[[[]]] <<<>>> <<>>> *** ****** ** * -\n-\n *\n\n* \n*a",
     "\r\n\r\n* a\r\n- b\x85\u2028P.S\u2029. p. p. s",
     '"', "''", '""', "{}", "[]", "1e999", "nan", "\t", " \n ", "*", "**", "***", "******", "a******b",
@@ -195,3 +201,12 @@ def as_row(prompt: BenchmarkPrompt) -> dict[str, Any]:
         "instruction_id_list": list(prompt.instruction_ids),
         "kwargs": [dict(kwargs) for kwargs in prompt.kwargs],
     }
+
+
+def demo_prompts(language: str = "en", rows: int = 30) -> list[BenchmarkPrompt]:
+    """The demo's own prompts."""
+    return read_prompts(Source(reader="demo", language=language, rows=rows, seed=4), exclude=())
+
+
+def without_punkt(prompts: Sequence[BenchmarkPrompt]) -> list[BenchmarkPrompt]:
+    return [prompt for prompt in prompts if not punkt.NEEDS_PUNKT & set(prompt.instruction_ids)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -101,7 +102,7 @@ def test_finnish_by_the_paper_is_lm_eval_but_for_constrained_responses() -> None
     assert differ == {"detectable_format:constrained_response"}
 
 
-MARKS = st.text(alphabet="[]<>*-\n\t \"'.,pPsS aAÄ1{}#\r\x85\u2028\x00\ud800é", max_size=40)
+MARKS = st.text(alphabet="[]<>*-\n\t \"'.,pPsS aAÄ1{}#\r\x85\u2028\x00\ud800é𝐀ℂϒ", max_size=40)
 
 
 @settings(max_examples=400, deadline=None)
@@ -117,6 +118,30 @@ def test_any_text_of_marks(text: str, seed: int) -> None:
             theirs.build_description(**given_kwargs)
             if text.strip():
                 assert bool(check(Text(text))) == bool(theirs.check_following(text)), (name, given_kwargs, text)
+
+
+@pytest.mark.parametrize("text", ["*\n* b", "*\n- b", "* \n* b", "**\n* b", "*", "-\n*a\n-", "\n\n * b", "*a*\n*"])
+def test_bullets(text: str) -> None:
+    """``\\*[^\\*]`` takes the line break for its second character, and ``.*$`` then the line behind it."""
+    theirs = lm_checks.checkers()[BULLETS.instruction_ids[0]](BULLETS.instruction_ids[0])
+    for wanted in (1, 2, 3):
+        bullets = replace(BULLETS, kwargs=({"num_bullets": wanted},))
+        [check] = lm_checks.lm_checks(bullets)
+        theirs.build_description(num_bullets=wanted)
+        assert check(Text(text)) == theirs.check_following(text)
+
+
+BULLETS = BenchmarkPrompt(1, "", ("detectable_format:number_bullet_lists",), ({"num_bullets": 1},))
+
+
+@pytest.mark.skipif(not NLTK_DATA.is_dir(), reason=f"no NLTK data in {NLTK_DATA}")
+@pytest.mark.parametrize("text", ["𝐇𝐄𝐋𝐋𝐎 𝐖𝐎𝐑𝐋𝐃 there", "ℂ is a set", "ϒ", "no capitals", "ǅ", "Ⅻ", "𝐀b"])
+def test_capitals_without_a_lower_case_form(text: str) -> None:
+    name, kwargs = "change_case:capital_word_frequency", {"capital_frequency": 1, "capital_relation": "at least"}
+    [check] = lm_checks.lm_checks(BenchmarkPrompt(1, "", (name,), (kwargs,)))
+    theirs = lm_checks.checkers()[name](name)
+    theirs.build_description(**kwargs)
+    assert check(Text(text)) == theirs.check_following(text)
 
 
 @settings(max_examples=200, deadline=None)
@@ -150,10 +175,16 @@ class TestLangdetect:
         self.compare(lines[0].upper())
 
     def compare(self, text: str) -> None:
+        """Not only the name: every probability to the last bit, so that no rounding can tip a name over."""
         import langdetect
 
         try:
-            theirs = langdetect.detect(text)
+            theirs = langdetect.detect_langs(text)
         except langdetect.LangDetectException:
-            theirs = None
-        assert identify.langdetect_or_none(text) == theirs
+            assert identify.langdetect_or_none(text) is None
+            return
+        detector = identify._detectors().create()
+        detector.append(text)
+        ours = detector.get_probabilities()
+        assert [(item.lang, item.prob) for item in ours] == [(item.lang, item.prob) for item in theirs]
+        assert identify.langdetect_or_none(text) == langdetect.detect(text)

@@ -15,6 +15,7 @@ from experiment.sources.jsonl import write_jsonl
 from experiment.sources.read import read_prompts
 from experiment.sources.records import BenchmarkPrompt
 from experiment.sources.source import Source
+from experiment.stages.score import _doubts
 from experiment.store import Store
 from tests import models
 from tests.answers import IFEVAL, needs_shared_data
@@ -66,6 +67,8 @@ def test_languages(text: str, code: str, missing: bool) -> None:
         ("Mainitse kaupan nimi.", "keywords:existence", {"keywords": ["kauppa"]}, False),
         ("Kerro talosta.", "keywords:existence", {"keywords": ["talo", "auto"]}, False),
         ("Kerro siitä.", "keywords:existence", {"keywords": ["talo", "auto"]}, True),
+        ("Kerro ihmisen elämästä.", "keywords:existence", {"keywords": ["ihminen"]}, False),
+        ("Kerro tavasta.", "keywords:existence", {"keywords": ["talo"]}, True),
         ("Kerro siitä.", "keywords:forbidden_words", {"forbidden_words": ["talo"]}, True),
         ("Yli 300 sanaa.", "length_constraints:number_words", {"num_words": 300, "relation": "at least"}, False),
         ("Yli 1 200 sanaa.", "length_constraints:number_words", {"num_words": 1200, "relation": "at least"}, False),
@@ -140,7 +143,17 @@ def test_the_stage_tells_of_them(source: Source, tmp_path: Path, drop: bool) -> 
         assert "2 instructions are not asked for" in kept
         assert f"prompt 1 {ASKS}: the prompt does not name the language 'fi'" in kept
         assert "2 prompts are excluded only for instructions that they do not ask for (1, 4)" in lost
+        assert "..." not in kept + lost
         assert "benchmark.unasked_instructions=drop" in lost
+
+
+def test_the_stage_names_three_of_many(tmp_path: Path) -> None:
+    rows = [{**ROWS[3], "key": key} for key in range(4)] + [ROWS[2] | {"key": 9}]
+    write_jsonl(tmp_path / "fi.jsonl", rows)
+    source = Source(reader="ifeval", language="fi", path=str(tmp_path / "fi.jsonl"))
+    kept, lost = _doubts(source, [ASKS], drop=False)["warnings"]
+    assert "language 'fi', ...)" in kept
+    assert "(0, 1, 2, ...)" in lost
 
 
 def test_the_option_decides_what_is_generated_and_scored_and_its_default_nothing() -> None:

@@ -10,14 +10,25 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from experiment.scoring.rules import Asked, Rule, compare
 from experiment.scoring.text import Check
 
-# Letters and digits, with what Finnish (and Swedish) puts inside a word: EU:n, linja-auto, vaa'an.
-WORD = re.compile(r"\w+(?:[:'’-]\w+)*")
+# Letters and digits, with what Finnish (and Swedish) puts inside a word: EU:n, linja-auto, vaa'an (U+2011 is a hyphen
+# that does not break), and inside a number: 1,5 and 12.30 and 30.6.2024 and 50 000.
+WORD = re.compile(
+    r"(?<!\w)\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)(?:[:,-]\w+)*"
+    r"|\w+(?:(?:[:'’´\u2011-]|(?<=\d)[.,](?=\d))\w+)*"
+)
+_HYPHENS = str.maketrans({"\u2011": "-", "´": "'", "’": "'"})
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, as they stand."""
+    return WORD.findall(unicodedata.normalize("NFC", text).lower().translate(_HYPHENS))
 
 
 @dataclass(frozen=True)
@@ -28,7 +39,7 @@ class Lemmas:
 
     def of(self, text: str) -> list[str]:
         """The lemma of each word of a text, in order."""
-        return [_lemma(word, self.language) for word in WORD.findall(text.lower())]
+        return [_lemma(word, self.language) for word in words(text)]
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -51,9 +62,9 @@ def keywords(lemmas: Lemmas) -> Rule:
     """Every keyword is there, as it is or inflected."""
 
     def rule(asked: Asked) -> Check:
-        words: list[str] = list(asked.kwargs["keywords"])
-        phrases = [lemmas.of(word) for word in words]
-        plain = [re.compile(word, re.IGNORECASE) for word in words]
+        wanted: list[str] = list(asked.kwargs["keywords"])
+        phrases = [lemmas.of(word) for word in wanted]
+        plain = [re.compile(word, re.IGNORECASE) for word in wanted]
 
         def check(text: str) -> bool:
             missing = [phrase for phrase, pattern in zip(phrases, plain, strict=True) if not pattern.search(text)]
@@ -99,18 +110,18 @@ def forbidden(lemmas: Lemmas) -> Rule:
     return rule
 
 
-def paragraph_start(lemmas: Lemmas) -> Rule:
-    """The paragraph begins with the word, in any form."""
+def paragraph_start(read: Callable[[str], list[str]]) -> Rule:
+    """The paragraph begins with the word, marks around it aside; ``read`` gives words in the form to compare."""
 
     def rule(asked: Asked) -> Check:
-        wanted = lemmas.of(str(asked.kwargs["first_word"]))
+        wanted = read(str(asked.kwargs["first_word"]))
         nth, number = asked.kwargs["nth_paragraph"], asked.kwargs["num_paragraphs"]
 
         def check(text: str) -> bool:
             paragraphs = text.split("\n\n")
             if not 0 < nth <= len(paragraphs) or sum(bool(part.strip()) for part in paragraphs) != number:
                 return False
-            return bool(wanted) and lemmas.of(" ".join(paragraphs[nth - 1].split()[:1])) == wanted
+            return bool(wanted) and read(" ".join(paragraphs[nth - 1].split()[:1])) == wanted
 
         return lambda text: asked.check(text) or check(text.text)
 

@@ -7,8 +7,8 @@ to the same verdict stands in for it (``linear.py``).
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
+import os
 import random
 import re
 import threading
@@ -16,14 +16,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from experiment.errors import DataError
+from experiment.scoring.instructions import faults
 from experiment.scoring.linear import LINEAR
 from experiment.scoring.text import Check
 from experiment.sources.records import BenchmarkPrompt
 
 GUESSES_SEED = 0
-# Kwargs that lm_eval would take letter by letter if they were one text.
-_WORDS = frozenset({"keywords", "forbidden_words"})
 _GUESSING = threading.Lock()
+
+
+def _fresh_lock() -> None:
+    global _GUESSING  # the thread that held the other one is not in a process forked off
+    _GUESSING = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_fresh_lock)
 
 
 def lm_checks(prompt: BenchmarkPrompt) -> list[Check]:
@@ -32,15 +39,9 @@ def lm_checks(prompt: BenchmarkPrompt) -> list[Check]:
     Raises:
         DataError: an instruction id or its kwargs are unknown to lm_eval's checkers, or kwargs are missing.
     """
+    for fault in faults(prompt):
+        raise DataError(fault)
     registry = checkers()
-    for instruction_id, kwargs in zip(prompt.instruction_ids, prompt.kwargs, strict=True):
-        if instruction_id not in registry:
-            close = difflib.get_close_matches(instruction_id, registry, n=1)
-            raise DataError(
-                f"prompt {prompt.key}: lm_eval has no checker for the instruction {instruction_id}"
-                f"{f' (did you mean {close[0]}?)' if close else ''}; check the prompts' instruction_id_list"
-            )
-        _refuse_missing(prompt.key, instruction_id, kwargs, registry)
     with _same_guesses():
         return [_check(prompt, index, registry) for index in range(len(prompt.instruction_ids))]
 
@@ -55,24 +56,22 @@ def _check(prompt: BenchmarkPrompt, index: int, registry: Any) -> Check:
             instruction.build_description(prompt=prompt.prompt)
         other = LINEAR.get(instruction_id)
         check: Check = other(instruction) if other else lambda text: bool(instruction.check_following(text.text))
-    except (KeyError, TypeError, ValueError, AttributeError, re.error) as error:
-        raise DataError(
-            f"prompt {prompt.key}: lm_eval's checkers do not take the instruction {instruction_id} with the kwargs "
-            f"{kwargs}: {type(error).__name__}: {error}"
-        ) from None
+    except WRONG_KWARGS as error:
+        raise not_taken(prompt, index, error) from error
     return check
 
 
-def _refuse_missing(key: int, instruction_id: str, kwargs: dict[str, Any], registry: Any) -> None:
-    """lm_eval makes up, at random, what is missing, and takes 0 and empty values for missing."""
-    names = registry[instruction_id](instruction_id).get_instruction_args_keys()
-    missing = [name for name in names if not kwargs.get(name)]
-    if missing:
-        raise DataError(f"prompt {key}: {instruction_id} needs values for {', '.join(missing)} in its kwargs")
-    for name in _WORDS & set(names):
-        words = kwargs[name]
-        if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
-            raise DataError(f"prompt {key}: {instruction_id} needs a list of words as {name}, not {words!r}")
+# What checkers and rules end in when they are given kwargs that they cannot use.
+WRONG_KWARGS = (TypeError, AttributeError, ValueError, LookupError, ArithmeticError, RecursionError, re.error)
+
+
+def not_taken(prompt: BenchmarkPrompt, index: int, error: Exception) -> DataError:
+    """The error for an instruction that the checkers cannot judge with its kwargs."""
+    return DataError(
+        f"prompt {prompt.key}: the checkers do not take the instruction {prompt.instruction_ids[index]} with the "
+        f"kwargs {prompt.kwargs[index]} ({type(error).__name__}: {error}): mend the prompts' kwargs, or leave it out "
+        f"with benchmark.exclude_instructions=[{prompt.instruction_ids[index]}]"
+    )
 
 
 @contextlib.contextmanager

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from experiment.scoring.rules import rule_sets
 from experiment.sources.parquet import read_rows
+from experiment.sources.records import BenchmarkPrompt
 from experiment.sources.source import Source
+
+PUNKT = "tokenizers/punkt_tab"
+MODEL_FILES = ("abbrev_types.txt", "collocations.tab", "ortho_context.tab", "sent_starters.txt")
 
 # The checkers that split sentences or words with a sentence model; all others run without it.
 NEEDS_PUNKT = frozenset({"length_constraints:number_sentences", "change_case:capital_word_frequency"})
 
 
-def sentences(model: str) -> Callable[[str], int]:
-    """Counts sentences by NLTK's model of that name (``finnish``)."""
-    return lambda text: len(_tokenizer(model).tokenize(text))
+# The number of a list's item, which the models take for a sentence; a year at the start of a line is none.
+_LIST_NUMBER = re.compile(r"^[ \t]*\d{1,2}\.(?=[ \t])", re.MULTILINE)
+
+
+def sentences(model: str, abbreviations: frozenset[str] = frozenset()) -> Callable[[str], int]:
+    """Counts sentences by NLTK's model of that name (``finnish``), with abbreviations that it does not know.
+
+    The numbers of lists are none. What still goes wrong: a sentence that ends with an abbreviation or an ordinal is not
+    told from one that goes on behind it ("syntyi 3. Toukokuuta juhlittiin", "44 eKr. Sitten"), so two count as one; and
+    the items of a list without full stops are one sentence.
+    """
+    return lambda text: len(_tokenizer(model, abbreviations).tokenize(_LIST_NUMBER.sub("", text)))
 
 
 def capital_words(model: str) -> Callable[[str], int]:
@@ -30,7 +45,8 @@ def capital_words(model: str) -> Callable[[str], int]:
 # The readings of a response have most sentences in common.
 @functools.lru_cache(maxsize=4096)
 def _capital_words(sentence: str) -> int:
-    if sentence == sentence.lower():
+    # Not every capital has a lower-case form: ℂ, ϒ, 𝐀.
+    if not any(map(str.isupper, sentence)):
         return 0
     import nltk
 
@@ -38,10 +54,12 @@ def _capital_words(sentence: str) -> int:
 
 
 @functools.lru_cache(maxsize=8)
-def _tokenizer(model: str) -> Any:
+def _tokenizer(model: str, abbreviations: frozenset[str] = frozenset()) -> Any:
     from nltk.tokenize.punkt import PunktTokenizer
 
-    return PunktTokenizer(model)
+    tokenizer = PunktTokenizer(model)  # with parameters of its own
+    tokenizer._params.abbrev_types |= abbreviations
+    return tokenizer
 
 
 def use_nltk_data(folder: str | None) -> None:
@@ -98,5 +116,18 @@ def nltk_folders(nltk_data: str | None) -> Iterator[Path]:
 
 
 def has_punkt(folder: Path, model: str = "english") -> bool:
-    """Whether a folder of NLTK data has the sentence model."""
-    return (folder / "tokenizers" / "punkt_tab" / model).is_dir()
+    """Whether a folder of NLTK data has the sentence model, with all that NLTK reads of it."""
+    return all((folder / PUNKT / model / name).is_file() for name in MODEL_FILES)
+
+
+def used(prompts: Iterable[BenchmarkPrompt], language: str) -> dict[str, str]:
+    """SHA-256 (12 hex digits) of the sentence models that judge these prompts, by name."""
+    if not any(NEEDS_PUNKT & set(prompt.instruction_ids) for prompt in prompts):
+        return {}
+    import nltk
+
+    return {model: _model_digest(Path(nltk.data.find(f"{PUNKT}/{model}/"))) for model in models(language)}
+
+
+def _model_digest(folder: Path) -> str:
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in MODEL_FILES)).hexdigest()[:12]

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from experiment.scoring.spoken import asked_for
 from experiment.scoring.text import Check, Text
 from experiment.scoring.verdict import PAPER
 from experiment.sources.records import BenchmarkPrompt
@@ -59,6 +60,7 @@ class RuleSet:
     rules: Mapping[str, Rule] = field(default_factory=dict)
     punkt: tuple[str, ...] = ()  # NLTK's sentence models that its rules need besides the English one
     packages: tuple[str, ...] = ()  # whose versions decide its verdicts too
+    composed: bool = False  # its rules see prompt and response in NFC: letters with their marks as one character
     load: Callable[[], object] | None = None  # loads what takes seconds, once before processes are forked off
 
 
@@ -100,10 +102,16 @@ def compare(relation: str, found: int, wanted: int) -> bool:
 
 
 def own_language(case: Callable[[str], bool]) -> Rule:
-    """Letters of one case, in the language asked for; identified in lower case, and without features followed."""
+    """Letters of one case, in the language asked for; identified in lower case, and without features followed.
+
+    That is the language that an instruction names, else the one that the prompt's own words ask for, else the
+    benchmark's.
+    """
 
     def rule(asked: Asked) -> Check:
-        return lambda text: case(text.text) and text.lower_language in (asked.language, None)
+        named = RESPONSE_LANGUAGE in asked.prompt.instruction_ids
+        wanted = asked.language if named else asked_for(asked.prompt.prompt, asked.language) or asked.language
+        return lambda text: case(text.text) and text.lower_language in (wanted, None)
 
     return rule
 
@@ -131,22 +139,71 @@ def translated(kwarg: str, stock: Mapping[str, Callable[[Asked], Check]]) -> Rul
     return rule
 
 
+# What may stand before the first word of a line: marks of headings, lists, quotations and emphasis.
+_LEAD = r"^[*#>_ \t\u00a0-]*"
+_BLANK = r"[ \t\u00a0]"
+# A word that the prompt shows with a number or X in its place: "Vaihe X".
+_SHOWN = re.compile(r"\b([^\W\d_]{2,})\s(?:X|\d{1,2})\b")
+
+
 def sections(words: Iterable[str]) -> Callable[[Asked], Check]:
-    """As many sections as asked for, each begun by one of the words with a number, in any case."""
-    pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, words))})\s?\d+", re.IGNORECASE)
-    return lambda asked: lambda text: len(pattern.findall(text.text)) >= asked.kwargs["num_sections"]
+    """As many sections as asked for, each begun by one of the words with a number of its own, in any case.
+
+    ``Jakso 1``, ``Jakso: 1``, ``Jakso I`` and ``1. jakso`` count, at the start of a line: in the middle of one they are
+    as a rule not headings but mentions. A word in capitals that the prompt itself shows (``Vaihe X``) counts as well.
+    """
+    known = tuple(words)
+
+    def make(asked: Asked) -> Check:
+        shown = [word for word in _SHOWN.findall(asked.prompt.prompt) if word[0].isupper()]
+        word = f"(?:{'|'.join(map(re.escape, dict.fromkeys([*known, *shown])))})"
+        pattern = re.compile(
+            rf"{_LEAD}(?:{word}(?:{_BLANK}?:)?(?:{_BLANK}?(\d{{1,9}})|{_BLANK}(?-i:([IVXLC]{{1,9}}))\b)|(\d{{1,9}})\.{_BLANK}*{word}\b)",
+            re.IGNORECASE | re.MULTILINE,
+        )
+
+        def check(text: Text) -> bool:
+            found = {int(before or after or _roman(letters)) for before, letters, after in pattern.findall(text.text)}
+            return len(found) >= int(asked.kwargs["num_sections"])
+
+        return check
+
+    return make
 
 
-def matches(pattern: str) -> Callable[[Asked], Check]:
-    """The expression matches somewhere, in any case."""
-    compiled = re.compile(pattern, re.IGNORECASE)
+def _roman(letters: str) -> int:
+    values = [{"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}[letter] for letter in letters]
+    return sum(-value if value < max(values[place:]) else value for place, value in enumerate(values))
+
+
+def begins(pattern: str) -> Callable[[Asked], Check]:
+    """The expression matches at the start of a line, marks aside, in any case."""
+    compiled = re.compile(_LEAD + f"(?:{pattern})", re.IGNORECASE | re.MULTILINE)
     return lambda _asked: lambda text: compiled.search(text.text) is not None
 
 
-def ends(phrases: Iterable[str]) -> Callable[[Asked], Check]:
-    """Ends with one of the phrases, as lm_eval looks at the end: in any case, quotation marks aside."""
-    endings = tuple(phrase.lower() for phrase in phrases)
-    return lambda _asked: lambda text: text.text.strip().strip('"').lower().endswith(endings)
+def ends(stock: Mapping[str, Iterable[str]], marks: str, closing: str) -> Rule:
+    """Ends with the phrase asked for, in any case, quotation ``marks`` aside.
+
+    Where the prompt does not name that phrase, the equivalents of lm_eval's ``stock`` values will do in its place, and
+    what a prompt with a word that matches ``closing`` gives in quotation marks, behind that word if there is any.
+    """
+    opening = re.compile(closing, re.IGNORECASE)
+    quotation = re.compile(rf"(?<!\w)[{marks}']([^{marks}]{{4,}}?)[{marks}'](?!\w)")
+
+    def rule(asked: Asked) -> Check:
+        value = str(asked.kwargs["end_phrase"]).strip()
+        phrases = [value]
+        if not asked.in_prompt(value):
+            phrases += stock.get(value, ())
+            prompt = asked.prompt.prompt
+            if found := opening.search(prompt):
+                phrases += quotation.findall(prompt, found.end()) or quotation.findall(prompt)
+        blank = marks + " \t\n\r\u00a0"
+        endings = tuple(ending for phrase in phrases if (ending := phrase.lower().strip(blank)))
+        return lambda text: asked.check(text) or text.text.lower().strip(blank).endswith(endings)
+
+    return rule
 
 
 def counted(count: Callable[[str], int], wanted: str, relation: str) -> Rule:
@@ -167,10 +224,10 @@ def letter_count(asked: Asked) -> Check | None:
 
 
 def quoted(marks: str) -> Rule:
-    """Wrapped in quotation marks, any of ``marks``."""
+    """Something wrapped in quotation marks, any of ``marks``; as with lm_eval, others may stand within."""
 
     def check(text: Text) -> bool:
         stripped = text.text.strip()
-        return len(stripped) > 1 and stripped[0] in marks and stripped[-1] in marks
+        return stripped[0] in marks and stripped[-1] in marks and bool(stripped.strip(marks).strip())
 
     return lambda _asked: check

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, NoReturn
 
 from experiment.errors import DataError, KirjoError
 from experiment.scoring import punkt
 from experiment.scoring.identify import IDENTIFIERS
-from experiment.scoring.lm_checks import lm_checks
+from experiment.scoring.instructions import faults
+from experiment.scoring.lm_checks import WRONG_KWARGS, lm_checks, not_taken
 from experiment.scoring.parallel import in_order
-from experiment.scoring.rules import Asked, asked_language, rule_sets
+from experiment.scoring.rules import Asked, RuleSet, asked_language, rule_sets
 from experiment.scoring.text import Check, Text, readings
 from experiment.scoring.verdict import LANGDETECT, Verdict
 from experiment.sources.records import BenchmarkPrompt
+
+NAMED = 5  # of many faults in one error
 
 
 def score(prompt: BenchmarkPrompt, response: str, language: str, *, identify: bool = True) -> list[Verdict]:
@@ -28,21 +33,13 @@ def score(prompt: BenchmarkPrompt, response: str, language: str, *, identify: bo
     texts = readings(response)
     asked = asked_language(prompt, language)
     own = Text(response) if not texts else texts[0]
-    checks = _checks(prompt, language, asked)
-    try:
-        judged = [_judge(by_rules, texts, blank=not response.strip()) for by_rules in checks]
-    except re.error as error:
-        raise DataError(
-            f"prompt {prompt.key}: a keyword or marker in the kwargs is not a regular expression, as which lm_eval "
-            f"reads it: {error} in {error.pattern!r}"
-        ) from None
-    except LookupError as error:
-        if isinstance(error, (KeyError, IndexError)):
-            raise
-        raise KirjoError(
-            "NLTK's sentence models tokenizers/punkt_tab are not on this machine and some instructions need them "
-            f"({', '.join(punkt.models(language))}): set benchmark.nltk_data=FOLDER (or NLTK_DATA)"
-        ) from None
+    composed = readings(_composed(response)) if not unicodedata.is_normalized(FORM, response) else texts
+    judged = []
+    for index, by_rules in enumerate(_checks(prompt, language, asked)):
+        try:
+            judged.append(_judge(by_rules, texts, composed, rule_sets(language)))
+        except WRONG_KWARGS as error:
+            _refuse(prompt, index, error, language)
     found = _languages(own, response) if identify else {}
     return [
         Verdict(
@@ -58,32 +55,79 @@ def score(prompt: BenchmarkPrompt, response: str, language: str, *, identify: bo
     ]
 
 
+# Letters with their marks as one character: how a rule set sees a text that it is to see composed.
+FORM: Literal["NFC"] = "NFC"
+
+
+def _composed(value: Any) -> Any:
+    """A text, or the texts of kwargs, composed."""
+    match value:
+        case str():
+            return unicodedata.normalize(FORM, value)
+        case list() | tuple():
+            return type(value)(map(_composed, value))
+        case dict():
+            return {name: _composed(item) for name, item in value.items()}
+    return value
+
+
 def _checks(prompt: BenchmarkPrompt, language: str, asked: str) -> list[dict[str, Check]]:
     """By instruction and rule set; rule sets that do not differ for an instruction have the very same check."""
     rules = rule_sets(language)
+    found = _made(prompt, rules, language, asked)
+    if not any(rule_set.composed for rule_set in rules.values()):
+        return found
+    kwargs = tuple(_composed(given) for given in prompt.kwargs)
+    composed = replace(prompt, prompt=_composed(prompt.prompt), kwargs=kwargs)
+    if composed == prompt:
+        return found
+    other = _made(composed, rules, language, asked)
+    return [
+        {name: (after if rules[name].composed else before)[name] for name in rules}
+        for before, after in zip(found, other, strict=True)
+    ]
+
+
+def _made(prompt: BenchmarkPrompt, rules: Mapping[str, RuleSet], language: str, asked: str) -> list[dict[str, Check]]:
     found = []
-    for instruction_id, kwargs, check in zip(prompt.instruction_ids, prompt.kwargs, lm_checks(prompt), strict=True):
+    for index, check in enumerate(lm_checks(prompt)):
+        instruction_id, kwargs = prompt.instruction_ids[index], prompt.kwargs[index]
         made: dict[str, Check] = {}
         for name, rule_set in rules.items():
             below = made[rule_set.extends] if rule_set.extends else check
             rule = rule_set.rules.get(instruction_id)
-            other = rule(Asked(prompt, kwargs, asked, below)) if rule else None
+            try:
+                other = rule(Asked(prompt, kwargs, asked, below)) if rule else None
+            except WRONG_KWARGS as error:
+                _refuse(prompt, index, error, language)
             made[name] = other or below
         found.append(made)
     return found
 
 
-def _judge(checks: Mapping[str, Check], texts: Sequence[Text], blank: bool) -> tuple[dict[str, bool], dict[str, bool]]:
-    """(strict, loose) by rule set; a blank response follows nothing."""
-    known: dict[Check, tuple[bool, bool]] = {}
-    for check in checks.values():
-        if check not in known:
-            strict = not blank and check(texts[0])
-            known[check] = strict, strict or any(check(text) for text in texts[1:])
-    return (
-        {name: known[check][0] for name, check in checks.items()},
-        {name: known[check][1] for name, check in checks.items()},
-    )
+def _refuse(prompt: BenchmarkPrompt, index: int, error: Exception, language: str) -> NoReturn:
+    if type(error) is LookupError:  # as NLTK says that data is missing; kwargs end in those made from it
+        raise KirjoError(
+            "NLTK's sentence models tokenizers/punkt_tab are not on this machine and some instructions need them "
+            f"({', '.join(punkt.models(language))}): set benchmark.nltk_data=FOLDER (or NLTK_DATA)"
+        ) from None
+    raise not_taken(prompt, index, error) from error
+
+
+def _judge(
+    checks: Mapping[str, Check], texts: Sequence[Text], composed: Sequence[Text], rules: Mapping[str, RuleSet]
+) -> tuple[dict[str, bool], dict[str, bool]]:
+    """(strict, loose) by rule set; a blank response, which has no texts, follows nothing."""
+    known: dict[tuple[Check, int], tuple[bool, bool]] = {}
+    strict, loose = {}, {}
+    for name, check in checks.items():
+        seen = composed if rules[name].composed else texts
+        place = check, id(seen)
+        if place not in known:
+            follows = bool(seen) and check(seen[0])
+            known[place] = follows, follows or any(check(text) for text in seen[1:])
+        strict[name], loose[name] = known[place]
+    return strict, loose
 
 
 def _languages(own: Text, response: str) -> dict[str, str]:
@@ -104,8 +148,9 @@ def verdicts(
     """Verdicts of all responses (by key), in the order of the prompts, found by as many processes.
 
     Raises:
-        DataError: a prompt has no response, or its instructions cannot be judged.
+        DataError: a prompt has no response, or its instructions cannot be judged; that is told before the first.
     """
+    refuse_faults(prompts)
     for prompt in prompts:
         if prompt.key not in responses:
             raise DataError(f"prompt {prompt.key} has no response")
@@ -118,6 +163,18 @@ def verdicts(
         warm_up(prompts, language)
     for found in in_order(one, len(prompts), processes):
         yield from found
+
+
+def refuse_faults(prompts: Sequence[BenchmarkPrompt]) -> None:
+    """Look at all prompts before the first answer is judged.
+
+    Raises:
+        DataError: instructions that no checker takes; names the first of them.
+    """
+    found = [fault for prompt in prompts for fault in faults(prompt)]
+    if found:
+        more = [f"and {len(found) - NAMED} more"] if len(found) > NAMED else []
+        raise DataError("\n  ".join([*found[:NAMED], *more]))
 
 
 def warm_up(prompts: Sequence[BenchmarkPrompt], language: str) -> None:

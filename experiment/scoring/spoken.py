@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Mapping
 
 # By the prompt's language and the code of the language named; Finnish endings follow these (suomeksi, hindiksi).
@@ -108,3 +110,31 @@ NUMBERS: Mapping[str, Mapping[int, tuple[str, ...]]] = {
     },
     "fi": dict(enumerate(_FI)),
 }
+
+# By the prompt's language: how it asks for an answer in a language, whose name stands for NAME. A name alone does not
+# ask (Englannin historia), nor does a translation from it (englannista).
+_ASKING: Mapping[str, str] = {
+    "fi": r"\bNAME\w{0,3}ksi\b|\bNAME\w{0,3}[ -]?kiel(?:ellä|isesti|ise[nk]|inen|istä)|"
+    r"\bkäyt\w+ (?:vain |ainoastaan )?NAME\w{0,3}(?:[ -]?kieltä|[aä]\b)|\bin english\b",
+}
+
+
+@functools.lru_cache(maxsize=4096)
+def asked_for(prompt: str, language: str) -> str | None:
+    """The language (ISO 639-1) that a prompt's own words ask for; None where they ask for none, or for several."""
+    text = prompt.casefold()
+    found = {code for code, pattern in _asking(language).items() if pattern.search(text)}
+    return found.pop() if len(found) == 1 else None
+
+
+@functools.lru_cache(maxsize=32)
+def _asking(language: str) -> Mapping[str, re.Pattern[str]]:
+    asking = _ASKING.get(language)
+    if asking is None:
+        return {}
+    return {
+        code: re.compile(
+            (asking if code == "en" else asking.rpartition("|")[0]).replace("NAME", f"(?:{'|'.join(names)})")
+        )
+        for code, names in LANGUAGE_NAMES[language].items()
+    }

@@ -167,11 +167,11 @@ def _is_score(value: Any) -> TypeGuard[int | float]:
 
 
 def _prompt(where: str, row: dict[str, Any]) -> BenchmarkPrompt:
-    ids, kwargs = row.get("instruction_id_list"), row.get("kwargs")
+    ids, kwargs, key = row.get("instruction_id_list"), row.get("kwargs"), _whole(row.get("key"))
     if not isinstance(row.get("prompt"), str) or not isinstance(ids, list) or not isinstance(kwargs, list):
         raise DataError(f"{where}: expected key, prompt, instruction_id_list and kwargs; columns: {_columns(row)}")
-    if not isinstance(row.get("key"), int) or abs(row["key"]) >= 2**63:
-        raise DataError(f"{where}: expected a whole number (of 64 bits) as key, got {row.get('key')!r}")
+    if not isinstance(key, int) or isinstance(key, bool) or abs(key) >= 2**63:
+        raise DataError(f"{where}: expected a whole number as key, got {row.get('key')!r} (one of 64 bits at most)")
     if not ids or len(ids) != len(kwargs):
         raise DataError(
             f"{where}: expected at least one instruction, each with its kwargs; got {len(ids)} and {len(kwargs)}"
@@ -179,8 +179,20 @@ def _prompt(where: str, row: dict[str, Any]) -> BenchmarkPrompt:
     if not all(isinstance(name, str) for name in ids) or not all(isinstance(given or {}, dict) for given in kwargs):
         raise DataError(f"{where}: expected texts in instruction_id_list and mappings (or null) in kwargs")
     # The hub's copy of IFEval fills every kwarg that an instruction does not use with null.
-    used = tuple({name: value for name, value in (given or {}).items() if value is not None} for given in kwargs)
-    return BenchmarkPrompt(row["key"], row["prompt"], tuple(ids), used)
+    used = tuple(
+        {name: whole for name, value in (given or {}).items() if (whole := _whole(value)) is not None}
+        for given in kwargs
+    )
+    return BenchmarkPrompt(key, row["prompt"], tuple(ids), used)
+
+
+def _whole(value: Any) -> Any:
+    """A number as it was before pandas read a column with gaps: 2.0 was 2, and NaN was null."""
+    if not isinstance(value, float) or math.isinf(value):
+        return value
+    if math.isnan(value):
+        return None
+    return int(value) if value.is_integer() else value
 
 
 def _path(source: Source) -> str:

@@ -27,15 +27,18 @@ def run(task: Task) -> dict[str, Any]:
     punkt.use_nltk_data(task.step.execution.get("nltk_data"))
     exclude, drop = task.settings["exclude_instructions"], "drop_unasked" in task.settings
     prompts = read_prompts(source, exclude, drop)
+    score.refuse_faults(prompts)
     responses = {row["key"]: row["response"] for _, row in read_jsonl(task.input("responses") / RESPONSES)}
     processes = task.step.execution.get("threads") or 1
-    verdicts = []
+    verdicts, total = [], sum(len(prompt.instruction_ids) for prompt in prompts)
     for number, verdict in enumerate(score.verdicts(prompts, responses, source.language, processes), start=1):
         verdicts.append(verdict)
-        task.progress(number, sum(len(prompt.instruction_ids) for prompt in prompts))
+        task.progress(number, total)
     write_jsonl(task.work / VERDICTS, map(msgspec.structs.asdict, verdicts))
     found = {name: f"{count.correct}/{count.total}" for name, count in counts(Scored.of(verdicts)).items()}
-    return {**found, **_doubts(source, exclude, drop)}
+    # No part of the fingerprint: that must not depend on where a plan is made, and on what NLTK has there.
+    models = punkt.used(prompts, source.language)
+    return {**found, **({"nltk_models": models} if models else {}), **_doubts(source, exclude, drop)}
 
 
 def _doubts(source: Source, exclude: Sequence[str], drop: bool) -> dict[str, Any]:
