@@ -2,8 +2,9 @@
 
 Lemmas are simplemma's (a word list with fallbacks). Of 62 common Finnish forms (kaupan, käden, lapsia, juoksin) 56 have
 the lemma of their word; NLTK's Snowball stemmer, which leaves consonant gradation as it is, makes 20 of them one with
-it (``python -m benchmarks.inflection``; of 10 pairs of like words neither makes one). Limits: a form that belongs to two
-words has the lemma of one of them, and words that no list has (names, new compounds) are the same only in the same form.
+it (``python -m benchmarks.inflection``; of 10 pairs of like words neither makes one). Limits: a form that belongs to
+two words has the lemma of one of them, and words that no list has (names, new compounds) are the same only in the same
+form.
 """
 
 from __future__ import annotations
