@@ -136,7 +136,10 @@ class TestEnding:
         assert found[1:] == [before + 1] * 3
         assert open_pipes() == before
 
-    def test_a_child_that_does_not_listen_is_killed(self) -> None:
+    def test_a_child_that_does_not_listen_is_killed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        children, fork = [], os.fork
+        monkeypatch.setattr(os, "fork", lambda: children.append(fork()) or children[-1])
+
         def work(index: int) -> int:
             if index:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -148,7 +151,7 @@ class TestEnding:
         assert next(found) == 0
         found.close()
         with pytest.raises(ChildProcessError):
-            os.waitpid(-1, os.WNOHANG)
+            os.waitpid(children[0], os.WNOHANG)
 
     def test_a_thread_that_scores_all_the_time_hangs_nobody(self) -> None:
         """It holds the lock around lm_eval's guesses at about every fork."""
