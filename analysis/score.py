@@ -19,6 +19,7 @@ from analysis.table import Cell, Panel, Table
 from experiment.errors import DataError, KirjoError
 from experiment.metrics import Count, Scored, tally
 from experiment.scoring import punkt
+from experiment.scoring.identify import unknown_to_langdetect
 from experiment.scoring.rules import has_own_rules
 from experiment.scoring.score import verdicts
 from experiment.scoring.unasked import Unasked, unasked
@@ -125,6 +126,7 @@ def _as_text(
         if asked.language == "en" or has_own_rules(asked.language)
         else [f"There are no rules for '{asked.language}': lm_eval's, made for English, judged alone."]
     )
+    notes += [unknown] if (unknown := unknown_to_langdetect(asked.language)) else []
     notes += [
         "Percent (k/n), rounded. Intervals: 95 %, resampling prompts with all their instructions.",
         *_told("instructions that their prompts do not ask for (they count all the same)", odd),

@@ -146,10 +146,14 @@ def test_a_wrong_option_is_not_passed_over(tmp_path, capsys, arguments, message)
     assert message in err
 
 
-def test_a_language_without_rules_is_told(tmp_path, capsys):
+def test_a_language_without_rules_or_unknown_to_langdetect_is_told(tmp_path, capsys):
     code, out, _ = score(tmp_path, capsys, "--language", "sv")
     assert code == 0
     assert "There are no rules for 'sv'" in out
+    assert "langdetect does not know" not in out
+    code, out, _ = score(tmp_path, capsys, "--language", "eu")
+    assert code == 0
+    assert "langdetect does not know 'eu'" in out
 
 
 def test_the_finnish_rule_sets_stand_beside_each_other(tmp_path, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from experiment.scoring.verdict import LANGDETECT
@@ -36,6 +37,19 @@ def by_py3langid(text: str) -> str:
         return UNKNOWN
     # What is no character (half a surrogate pair) cannot be encoded.
     return str(_classifier().classify(text.encode("utf-8", "replace").decode("utf-8"))[0])
+
+
+def unknown_to_langdetect(language: str) -> str | None:
+    """What to say of a language that langdetect has no profile of: no response can be found to be in it."""
+    import langdetect
+
+    known = {path.name for path in (Path(langdetect.__file__).parent / "profiles").iterdir()}
+    if language in known:
+        return None
+    return (
+        f"langdetect does not know '{language}': by it no response is in that language, and response_language is 0; "
+        "response_language_second tells it by py3langid"
+    )
 
 
 IDENTIFIERS: Mapping[str, Callable[[str], str]] = {LANGDETECT: by_langdetect, PY3LANGID: by_py3langid}

@@ -11,6 +11,7 @@ from experiment.errors import KirjoError
 from experiment.metrics import Scored, counts
 from experiment.results import RESPONSES, VERDICTS
 from experiment.scoring import punkt, score, unasked, versions
+from experiment.scoring.identify import unknown_to_langdetect
 from experiment.scoring.rules import has_own_rules
 from experiment.sources.jsonl import read_jsonl, write_jsonl
 from experiment.sources.read import read_prompts
@@ -51,6 +52,8 @@ def _doubts(source: Source, exclude: Sequence[str], drop: bool) -> dict[str, Any
             f"there are no rules for '{source.language}': answers are judged by lm_eval's, made for English, alone "
             "(experiment/scoring/rules.py says how to write some)"
         )
+    if unknown := unknown_to_langdetect(source.language):
+        warnings.append(unknown)
     if found and not drop:
         named = ", ".join(f"prompt {item.key} {item.instruction_id}: {item.reason}" for item in found[:NAMED])
         warnings.append(
