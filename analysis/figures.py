@@ -118,6 +118,8 @@ def betas_figure(
             textcoords="offset points", size=SMALL, va="top", ha="right" if at_end else "left",
         )  # fmt: skip
         axes.set_xticks(betas, [f"{beta:g}" for beta in betas])
+        if len(betas) == 1:  # older matplotlibs warn of an axis without a length
+            axes.set_xlim(betas[0] / 2, betas[0] * 2)
         axes.minorticks_off()
         axes.margins(x=0.12, y=0.2)
         axes.set_xlabel("beta")
@@ -154,6 +156,8 @@ def mixes_figure(
             axes.margins(y=0.12)
             _percent(axes, label)
         all_axes[-1].set_xticks(mixes, [f"{mix:g}" for mix in mixes])
+        if len(mixes) == 1:
+            all_axes[-1].set_xlim(mixes[0] - 5, mixes[0] + 5)
         all_axes[-1].set_xlabel("mix: share of the target-language rows, %")
         _finish(figure, all_axes[0], title, missing, width)
     return figure
