@@ -44,14 +44,21 @@ class Choice:
 
 def choose(settings: Mapping[Any, Setting], languages: tuple[str, str]) -> Choice | None:
     """Choose among the betas that are scored in both languages; None where none is."""
-    both = {beta: tallies for beta, setting in sorted(settings.items()) if (tallies := _both(setting, languages))}
+    complete = {beta: _complete(setting, languages) for beta, setting in sorted(settings.items())}
+    both = {beta: _both(setting, languages) for beta, setting in complete.items() if setting.runs}
     if not both:
         return None
-    means = {beta: _mean(settings[beta], languages) for beta in both}
+    means = {beta: _mean(complete[beta], languages) for beta in both}
     chosen = max(means, key=lambda beta: (means[beta], -beta))
     compared = compare_with(both, chosen)
     rest = tuple(beta for beta, found in compared.items() if found.p_adjusted >= LEVEL)
     return Choice(float(chosen), 100 * means[chosen], rest)
+
+
+def _complete(setting: Setting, languages: tuple[str, str]) -> Setting:
+    """The setting with only those seeds that are scored in both languages."""
+    runs = (run for run in setting.runs if all(run.scored(language) is not None for language in languages))
+    return Setting(setting.key, tuple(runs))
 
 
 def _mean(setting: Setting, languages: tuple[str, str]) -> float:
@@ -63,9 +70,7 @@ def _mean(setting: Setting, languages: tuple[str, str]) -> float:
 
 def _both(setting: Setting, languages: tuple[str, str]) -> list[Tally]:
     """The tallies of both languages as one, a prompt of each language being a prompt of its own."""
-    metrics = [MetricName(language, ACCURACY) for language in languages]
-    complete = [run for run in setting.runs if all(run.scored(language) is not None for language in languages)]
-    by_language = [tallies_of(Setting(setting.key, tuple(complete)), metric) for metric in metrics]
+    by_language = [tallies_of(setting, MetricName(language, ACCURACY)) for language in languages]
     return [
         Tally(
             np.concatenate([first.keys * 2, second.keys * 2 + 1]),

@@ -42,7 +42,7 @@ def panel(title: str, metric: MetricName, rows: Sequence[Row], baseline: Any, co
         tuple(
             (
                 Cell(row.label, "label"),
-                *_cells(row, str(metric), tallies.get(row.key), estimated.get(row.key), compared, baseline),
+                *_cells(row, metric, tallies.get(row.key), estimated.get(row.key), compared, baseline),
             )
             for row in rows
         ),
@@ -71,18 +71,17 @@ def compare_with(tallies: Mapping[Any, Sequence[Tally]], baseline: Any, comparis
 
 def _cells(
     row: Row,
-    metric: str,
+    metric: MetricName,
     tallies: Sequence[Tally] | None,
     estimate: Estimate | None,
     compared: Mapping[Any, Difference],
     baseline: Any,
 ) -> tuple[Cell, ...]:
-    published = row.published.get(metric)
+    published = row.published.get(str(metric))
     first = EMPTY if published is None else _published(published)
     if not tallies or estimate is None or row.setting is None:
         missing = row.setting is None or row.setting.missing
-        language = metric.partition(".")[0].rpartition("_")[2]
-        asked = row.setting is None or language in row.setting.first.languages
+        asked = row.setting is None or metric.language in row.setting.first.languages
         return (first, Cell("missing", "missing") if missing and asked else EMPTY, *[EMPTY] * 4, BLANK)
     runs = tuple(run.id for run in row.setting.runs)
     return (

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.safely import write_safely
 from experiment.errors import KirjoError
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def save(figure: Figure, path: Path | str, formats: Sequence[str] | None = None)
         target = stem.with_name(f"{stem.name}.{name}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(buffer.getvalue())
+            write_safely(target, buffer.getvalue())
         except OSError as error:
             raise KirjoError(
                 f"the figure cannot be written to {target}: {error.strerror}; choose another path"

@@ -60,8 +60,8 @@ def score_outside(asked: Namespace, width: int) -> str:
             f"no response of {asked.responses} belongs to a prompt of {asked.prompts} "
             f"({unmatched[0].reason if unmatched else 'all are excluded'}): is it the right prompts file?"
         )
-    if missing := punkt.unmet(source, asked.nltk_data):
-        raise KirjoError(missing[0].replace("benchmark.nltk_data=FOLDER", "--nltk-data FOLDER"))
+    if missing := punkt.unmet(source, asked.nltk_data, "--nltk-data FOLDER"):
+        raise KirjoError(missing[0])
     punkt.use_nltk_data(asked.nltk_data)
     answered = [prompt for prompt in prompts if prompt.key in joined]
     processes = max(1, min(os.cpu_count() or 1, len(answered) // _PER_PROCESS))

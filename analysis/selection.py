@@ -53,6 +53,9 @@ class Setting:
         return tuple(run for run in self.runs if any(run.scored(language) is None for language in run.languages))
 
 
+Deciding = frozenset[tuple[str, str]]  # the settings that decide a result, by name
+
+
 def same_settings(runs: Sequence[RunResult]) -> list[RunResult]:
     """The runs, with the same digest of their settings where all that decides a result is the same.
 
@@ -61,16 +64,16 @@ def same_settings(runs: Sequence[RunResult]) -> list[RunResult]:
     """
     keys = _deciding(runs)
     by_time = sorted(zip(keys, runs, strict=True), key=lambda item: item[1].asked_for)
-    newest = {key: run.axes["settings"] for key, run in by_time}
+    digests = {key: run.axes["settings"] for key, run in by_time}
     return [
-        run if run.axes["settings"] == newest[key] else replace(run, axes={**run.axes, "settings": newest[key]})
+        run if run.axes["settings"] == digests[key] else replace(run, axes={**run.axes, "settings": digests[key]})
         for key, run in zip(keys, runs, strict=True)
     ]
 
 
 def newest(runs: Sequence[RunResult]) -> list[RunResult]:
     """Of the runs with the same settings and seed the one asked for last: the others are by older code or checkers."""
-    found: dict[tuple[str, ...], RunResult] = {}
+    found: dict[Deciding, RunResult] = {}
     for key, run in zip(_deciding(runs), runs, strict=True):
         if key not in found or run.asked_for > found[key].asked_for:
             found[key] = run
@@ -78,16 +81,21 @@ def newest(runs: Sequence[RunResult]) -> list[RunResult]:
     return [run for run in runs if run.id in kept]
 
 
-def _deciding(runs: Sequence[RunResult]) -> list[tuple[str, ...]]:
-    """What decides each run's result, as far as all the runs of its kind have a setting for it."""
-    kinds = [tuple(str(run.axes[axis]) for axis in ("model", "data_mix", "benchmark", "method")) for run in runs]
-    common: dict[tuple[str, ...], set[str]] = {}
-    for kind, run in zip(kinds, runs, strict=True):
-        common.setdefault(kind, set(run.settings)).intersection_update(run.settings)
-    ordered = {kind: sorted(name for name in names if decides(name)) for kind, names in common.items()}
-    return [
-        (*kind, *(str(run.settings[name]) for name in ordered[kind])) for kind, run in zip(kinds, runs, strict=True)
-    ]
+def _deciding(runs: Sequence[RunResult]) -> list[Deciding]:
+    """What decides each run's result. A record that lacks some settings is taken for the only one it agrees with.
+
+    Where several agree with it, any could be meant, and it stays by itself: what two records both have always counts.
+    """
+    keys = [frozenset((name, str(value)) for name, value in run.settings.items() if decides(name)) for run in runs]
+    distinct = set(keys)
+    sizes: dict[int, list[Deciding]] = {}
+    for key in distinct:
+        sizes.setdefault(len(key), []).append(key)
+    fuller = {
+        key: [other for size, others in sizes.items() if size > len(key) for other in others if key < other]
+        for key in distinct
+    }
+    return [fuller[key][0] if len(fuller[key]) == 1 else key for key in keys]
 
 
 def shown(value: Any) -> str:
@@ -149,10 +157,8 @@ def listed(values: str) -> list[str]:
 
 def _normal(value: str) -> str:
     """The same for the same value: 0.010 and 1e-2, with blanks or without."""
-    try:
-        return f"{float(value):g}"
-    except ValueError:
-        return value.replace(" ", "")
+    number = _number(value)
+    return value.replace(" ", "") if number is None else f"{number:g}"
 
 
 def _bare(axis: str, value: str) -> str:
@@ -168,11 +174,14 @@ def _valid(results: Sequence[RunResult]) -> str:
 
 def _sorted(values: Iterable[str]) -> list[str]:
     """Numbers by size, then words."""
-    return sorted(values, key=lambda value: (not _is_number(value), float(value) if _is_number(value) else 0.0, value))
+    return sorted(values, key=lambda value: (_number(value) is None, _number(value) or 0.0, value))
 
 
-def _is_number(value: str) -> bool:
-    return re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?", value) is not None
+def _number(value: str) -> float | None:
+    try:
+        return float(value)
+    except ValueError:
+        return None
 
 
 def settings_of(keyed: Iterable[tuple[Any, RunResult]]) -> tuple[dict[Any, Setting], int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.render import FORMATS, html, provenance, render
+from analysis.safely import write_safely
 from analysis.table import Table
 from experiment.errors import KirjoError
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from matplotlib.figure import Figure
-
-PICTURES = ("pdf", "svg", "png")
 
 
 @dataclass(frozen=True)
@@ -66,29 +65,18 @@ def write(made: Made, folder: Path, stem: str) -> list[Path]:
     try:
         paths = []
         for name, form in FORMATS.items():
-            paths.append(_safely(folder / f"{stem}{form.suffix}", _whole(made.table, name)))
+            content = _whole(made.table, name).encode("utf-8", errors="replace")
+            paths.append(write_safely(folder / f"{stem}{form.suffix}", content))
         drawn = made.draw()
         if drawn is not None:
             from analysis.figures import save
 
-            paths += save(drawn, folder / stem.replace(made.table.name, made.figure, 1), PICTURES)
+            paths += save(drawn, folder / stem.replace(made.table.name, made.figure, 1))
     except OSError as error:
         raise KirjoError(
             f"cannot write to {error.filename or folder}: {error.strerror or error}; name another --out"
         ) from error
     return paths
-
-
-def _safely(path: Path, text: str) -> Path:
-    """Write a file under its name only when it is whole: a full disk leaves no half table."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", errors="replace", newline="") as out:
-            out.write(text)
-        return partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _whole(table: Table, form: str, width: int | None = None) -> str:

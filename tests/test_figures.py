@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 from analysis.figures import Points, Series, betas_figure, categories_figure, mixes_figure, save
-from analysis.plotting import DOUBLE, SINGLE, STYLES
+from analysis.plotting import DOUBLE, FORMATS, SINGLE, STYLES
 from analysis.statistics import Estimate
 from experiment.errors import KirjoError
 
@@ -203,6 +203,13 @@ def test_one_point_is_enough(tmp_path):
     save(betas_figure([Points("English", [(0.05, share(0.4))])], 0.05, "", width=DOUBLE), tmp_path / "b")
     save(mixes_figure([Points("English", [(0, share(0.0, 0.0))])]), tmp_path / "c")
     save(mixes_figure([], language=[Points("Finnish", [(0, share(1.0))])]), tmp_path / "d")
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.{end}" for name in "abcd" for end in FORMATS}
+    (line,) = [
+        line
+        for line in betas_figure([Points("English", [(0.05, share(0.4))])], 0.05, "").axes[0].lines
+        if line.get_label() == "English"
+    ]
+    assert line.get_xydata().tolist() == [[pytest.approx(0.05), pytest.approx(40)]]
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,27 @@ def test_a_record_of_an_earlier_version_stands_with_the_later_one_of_the_same_se
     assert {each.id for each in newest(found)} == {run.id, plan("mix=0", "sft.epochs=9").id}
 
 
+def test_what_an_old_record_lacks_still_tells_newer_ones_apart(store):
+    """A setting that came with a later version: the old record could be either of the two, and makes them no one."""
+    runs = [plan("mix=0", f"benchmark.max_new_tokens={limit}") for limit in (64, 32)]
+    config = {**runs[0].config, "benchmark": dict(runs[0].config["benchmark"])}
+    del config["benchmark"]["max_new_tokens"]
+    steps = {role: key[:-4] + "0000" for role, key in runs[0].steps.items()}
+    old = dataclasses.replace(runs[0], axes={**runs[0].axes, "settings": "000000"}, steps=steps, config=config)
+    record(store, old, asked_for="2025-01-01T00:00:00.000+00:00")
+    for run in runs:
+        record(store, run)
+    found = load_results(store)
+    assert len({run.axes["settings"] for run in same_settings(found)}) == 3
+    assert len(newest(found)) == 3
+
+
+def test_values_that_look_like_numbers_and_are_none_are_listed(store):
+    record(store, plan("mix=0", "model.name=1.2.3"))
+    with pytest.raises(KirjoError, match=r"model: 1\.2\.3"):
+        select(load_results(store), {"mix": "5"}, "s")
+
+
 @pytest.mark.parametrize(
     ("where", "names"),
     [

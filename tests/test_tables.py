@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import pytest
 from analysis import figures
 from analysis.render import render
 from analysis.request import tables_of
+from analysis.safely import write_safely
 from analysis.tables import layouts, make_tables
 from experiment.plan import Run
 from experiment.results import VERDICTS, load_results
@@ -536,3 +538,19 @@ def test_the_terminal_shows_every_number_at_every_width(store, capsys, monkeypat
         for number in ("36.39", "(285/783)", "37.50", "(3/8)", "47.45", "en-fi-100pct", "sft_neftune"):
             assert number in out
         assert "…" not in out
+
+
+def test_a_file_that_cannot_be_written_whole_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    path.write_text("before")
+
+    def full(self, content):
+        with self.open("wb") as out:
+            out.write(content[:3])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_safely(path, b"after all")
+    assert path.read_text() == "before"
+    assert [each.name for each in tmp_path.iterdir()] == ["report.html"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from analysis.report.answers import Block, collect_answers
 from analysis.report.collect import collect
 from analysis.report.pack import chunks, data_block, frame, packed
+from analysis.safely import write_safely
 from analysis.table import Table
 from experiment.errors import KirjoError
 from experiment.results import RunResult
@@ -59,7 +60,7 @@ def write_report(
     report = build(runs, tables, figures, store, max_megabytes)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(report.html)
+        write_safely(path, report.html)
     except OSError as error:
         raise KirjoError(f"cannot write the report {path}: {error.strerror or error}; name another file") from error
     if report.note:

@@ -78,8 +78,8 @@ def models(language: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(["english", *(name for rules in rule_sets(language).values() for name in rules.punkt)]))
 
 
-def unmet(source: Source, nltk_data: str | None) -> list[str]:
-    """What must be set before answers to these prompts can be scored."""
+def unmet(source: Source, nltk_data: str | None, option: str = "benchmark.nltk_data=FOLDER") -> list[str]:
+    """What must be set before answers to these prompts can be scored; ``option`` is what sets it."""
     if not _needs_punkt(source):
         return []
     folders = list(nltk_folders(nltk_data))
@@ -88,7 +88,7 @@ def unmet(source: Source, nltk_data: str | None) -> list[str]:
         return []
     return [
         f"NLTK's sentence model tokenizers/punkt_tab is not on this machine for {' and '.join(missing)} and some "
-        "instructions need it: set benchmark.nltk_data=FOLDER (or NLTK_DATA), or run once with network: "
+        f"instructions need it: set {option} (or NLTK_DATA), or run once with network: "
         "python -m nltk.downloader punkt_tab"
     ]
 
