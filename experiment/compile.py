@@ -9,6 +9,7 @@ from typing import Any
 from experiment.config import Benchmark, Config, execution, identity
 from experiment.fingerprint import digest
 from experiment.plan import Run, Step, make_step
+from experiment.resources import MANY_RANKS, resources_of
 from experiment.scoring import punkt, unasked, versions
 from experiment.scoring.unmet import unmet
 from experiment.sources.source import Source, folder_digest, unpinned
@@ -62,6 +63,12 @@ class _Chain:
         threads = config.launcher.threads or config.model.threads.get(stage, config.model.threads.get("default"))
         if threads:
             found["threads"] = threads
+        if stage in MANY_RANKS:
+            found["parallel"] = dataclasses.asdict(config.parallel)
+        if config.launcher.site is not None:
+            found["resources"] = dataclasses.asdict(resources_of(stage, config.model.resources, config.launcher))
+        if config.tracking.name != "none":
+            found["tracking"] = dataclasses.asdict(config.tracking)
         return found
 
     def base(self) -> tuple[dict[str, Any], dict[str, str], list[str]]:

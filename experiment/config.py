@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -29,9 +28,9 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from experiment.errors import KirjoError
+from experiment.resources import DOOR, MANY_RANKS, ByStage, Launcher, Parallel, resources_of
 from experiment.sources.source import Source
 
-DOOR = ConfigDict(extra="forbid", allow_inf_nan=False)
 NOT_HASHED = {"hashed": False}
 
 # transformers' BLOOM takes no position ids: whatever is packed into one row attends to all that came before it.
@@ -134,6 +133,7 @@ class Model:
     revision: str | None = None
     path: str | None = None
     threads: dict[str, PositiveInt] = field(default_factory=dict, metadata=NOT_HASHED)
+    resources: ByStage = field(default_factory=dict, metadata=NOT_HASHED)
 
 
 @dataclass(frozen=True, kw_only=True, config=DOOR)
@@ -187,20 +187,14 @@ class Preflight:
 
 
 @dataclass(frozen=True, kw_only=True, config=DOOR)
-class Launcher:
-    """What carries the plan out: the function named by ``target``, with ``workers`` steps at once."""
-
-    name: str
-    target: str
-    workers: PositiveInt
-    threads: PositiveInt | None
-
-
-@dataclass(frozen=True, kw_only=True, config=DOOR)
 class Tracking:
-    """Where curves are logged besides the artifacts."""
+    """Where curves and results are logged besides the artifacts; ``answers`` is how many rows of answers go there."""
 
-    name: Literal["none"]
+    name: Literal["none", "wandb"]
+    mode: Literal["offline", "online"] = "offline"
+    project: str = "kirjo"
+    entity: str | None = None
+    answers: NonNegativeInt = 50
 
 
 @dataclass(frozen=True, kw_only=True, config=DOOR)
@@ -222,12 +216,14 @@ class Config:
     dpo: Dpo
     generate: Generate
     preflight: Preflight
+    parallel: Parallel
     launcher: Launcher
     tracking: Tracking
     mix: Percent
     seed: NonNegativeInt
     store: str
     plan: PlanMode
+    prefetch: bool
     sweep: Sweep
     pretrain: Pretrain | None = None
 
@@ -283,17 +279,32 @@ def _check_lengths(config: Config) -> None:
         )
 
 
-def _check_batches(config: Config) -> None:
-    sections: list[tuple[str, Training]] = [("sft", config.sft)]
+def training_sections(config: Config) -> dict[str, Training]:
+    """The training stages that a run has, with their settings."""
+    sections: dict[str, Training] = {"sft": config.sft}
     if config.method.preference:
-        sections.append(("dpo", config.dpo))
+        sections["dpo"] = config.dpo
     if config.model.start == "pretrain" and config.pretrain:
-        sections.append(("pretrain", config.pretrain))
-    for name, section in sections:
+        sections["pretrain"] = config.pretrain
+    return sections
+
+
+def world_size(config: Config, stage: str) -> int:
+    """How many ranks a stage's step runs on; 1 where the launcher has no nodes to spread it over."""
+    if config.launcher.site is None or stage not in MANY_RANKS:
+        return 1
+    return resources_of(stage, config.model.resources, config.launcher).ranks
+
+
+def _check_batches(config: Config) -> None:
+    for stage, section in training_sections(config).items():
         try:
-            accumulation(section.global_batch, section.micro_batch, world_size=1)
+            ranks = world_size(config, stage)
+            accumulation(section.global_batch, section.micro_batch, ranks)
         except KirjoError as error:
-            raise ValueError(f"{name}: {error}") from None
+            raise ValueError(f"{stage}: {error}") from None
+        if ranks > 1 and config.parallel.name == "single":
+            raise ValueError(f"{stage} would run on {ranks} ranks, each training alone: choose parallel=ddp or zero3")
 
 
 def accumulation(global_batch: int, micro_batch: int, world_size: int) -> int:

@@ -1,0 +1,1 @@
+"""launcher=slurm: the plan as jobs of a SLURM cluster, submitted through submitit."""
