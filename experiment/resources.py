@@ -66,7 +66,7 @@ class Site:
     """A cluster as its documentation describes it; a GPU is what a rank gets (on LUMI-G one GCD). None: not known.
 
     ``billed_gpu_hours`` is what one GPU costs in an hour in the site's unit; ``gpu_tflops`` the peak of bf16 matrix
-    products; ``model_flops_utilization`` the share of it that training reaches, with its source in the config's comment.
+    products; ``model_flops_utilization`` the share of it that training reaches (its source is in the config).
     """
 
     gpus_per_node: NonNegativeInt | None = None

@@ -21,7 +21,7 @@ _deferred = 0
 
 def request() -> None:
     """Ask the work of this process to stop; raises `Stopped` here unless it is deferred."""
-    global _requested  # noqa: PLW0603 - one process has one request, made by a signal handler that gets no arguments
+    global _requested
     _requested = True
     if not _deferred:
         raise Stopped
@@ -35,7 +35,7 @@ def requested() -> bool:
 @contextmanager
 def deferred() -> Iterator[None]:
     """Let requests wait until the code within asks for them."""
-    global _deferred  # noqa: PLW0603 - see request
+    global _deferred
     _deferred += 1
     try:
         yield

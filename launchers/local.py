@@ -12,9 +12,9 @@ from collections import Counter
 from rich.console import Console
 
 from experiment.claims import Observer, is_claimed
-from experiment.config import Launcher
 from experiment.execute import Outcome, put_aside_if_damaged
 from experiment.plan import Plan, Step
+from experiment.resources import Launcher
 from experiment.show import counted
 from experiment.store import Store
 from launchers.progress import Display
