@@ -8,36 +8,49 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-outside lint bench clean
+.PHONY: demo test test-slurm test-slow test-outside lint bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m experiment experiment=paper launcher.workers=$(WORKERS) store=$(STORE)
 	$(BIN)/python -m analysis table1 table2 betas --store $(STORE)
 	$(BIN)/python -m analysis report --store $(STORE) --out $(REPORT)
 
-test: $(VENV)/ready
-	$(BIN)/python -m pytest -m "not (slow or browser or latex)"
+test: $(VENV)/ready-dev
+	$(BIN)/python -m pytest -m "not (slow or slurm or browser or latex)"
 
-test-slow: $(VENV)/ready
-	$(BIN)/python -m pytest -m slow
+# On a real cluster; tests/slurm/cluster-up.sh starts one on this machine.
+test-slurm: $(VENV)/ready-dev
+	$(BIN)/python -m pytest -m slurm
+
+test-slow: $(VENV)/ready-dev
+	$(BIN)/python -m pytest -m "slow and not slurm"
 
 # What needs more than Python: Debian's chromium; texlive-latex-recommended and texlive-fonts-recommended.
-test-outside: $(VENV)/ready
+test-outside: $(VENV)/ready-dev
 	$(BIN)/python -m pytest -m "browser or latex"
 
-lint: $(VENV)/ready
+lint: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/ready
+bench: $(VENV)/ready-dev
 	$(BIN)/python -m benchmarks.planning
 
 # The environment is made again when what it should hold has changed. PIP_* variables reach pip: on a Linux machine
 # without a GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves gigabytes of CUDA.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(PIP) -e .
+	touch $@
+
+# The demo does without these. DeepSpeed comes as source. It is built apart from the environment, where it does not see
+# torch: so it neither fetches a second torch nor asks for CUDA's compiler, and compiles what a training needs when that
+# starts (DS_BUILD_OPS=0; needs g++).
+$(VENV)/ready-dev: $(VENV)/ready
+	DS_BUILD_OPS=0 $(PIP) -e ".[dev,wandb,deepspeed]"
 	touch $@
 
 clean:

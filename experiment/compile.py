@@ -15,7 +15,7 @@ from experiment.scoring.unmet import unmet
 from experiment.sources.source import Source, folder_digest, unpinned
 
 # Overrides that say where or how, or that the rest of a run's name already tells.
-_NOT_IN_NAME = ("mix", "method", "dpo_beta", "dpo.beta", "data_mix", "model", "store", "plan")
+_NOT_IN_NAME = ("mix", "method", "dpo_beta", "dpo.beta", "data_mix", "model", "store", "plan", "prefetch")
 _NOT_IN_NAME_GROUPS = ("launcher", "tracking", "hydra", "sweep")
 
 

@@ -132,6 +132,8 @@ class Model:
     hub: str | None = None
     revision: str | None = None
     path: str | None = None
+    # Of a BLOOM model on the hub, for estimates before its config.json is in the cache.
+    dimensions: Architecture | None = field(default=None, metadata=NOT_HASHED)
     threads: dict[str, PositiveInt] = field(default_factory=dict, metadata=NOT_HASHED)
     resources: ByStage = field(default_factory=dict, metadata=NOT_HASHED)
 

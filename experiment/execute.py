@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import json
+import re
 import shutil
 import sys
 import time
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from experiment import provenance
+from experiment import provenance, stop
 from experiment.claims import Claim, Observer
 from experiment.errors import KirjoError, StoreError
 from experiment.plan import Step
+from experiment.ranks import ALONE, Ranks, unlaunched
+from experiment.resources import MANY_RANKS
 from experiment.stages import STAGES
 from experiment.store import Store
-from experiment.task import Progress, Task
+from experiment.task import Progress, Task, Track, untracked
+from experiment.tracking.tracker import Tracker
 
 # Dotfiles of a work folder are no part of the artifact.
 ATTEMPTS = ".attempts.json"
@@ -31,34 +37,77 @@ NEARLY_FULL = 1 << 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a step ended: ``done`` here, found ``there``, held ``elsewhere``, ``failed``, or its inputs ``damaged``."""
+    """How a step ended: ``done`` here, found ``there``, held ``elsewhere``, ``failed``, its inputs ``damaged``, or
+    ``stopped`` on request, to be gone on with from what it saved."""
 
-    state: Literal["done", "there", "elsewhere", "failed", "damaged"]
+    state: Literal["done", "there", "elsewhere", "failed", "damaged", "stopped"]
     reason: str = ""
     damaged: tuple[str, ...] = ()
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
 
 
-def execute(step: Step, store: Store, progress: Progress, threads: int, observer: Observer) -> Outcome:
-    """Claim a step, check its inputs, run its stage and publish the artifact. Never raises for a failing step."""
+def execute(
+    step: Step, store: Store, progress: Progress, threads: int, observer: Observer, ranks: Ranks = ALONE
+) -> Outcome:
+    """Claim a step, check its inputs, run its stage and publish the artifact. Never raises for a failing step.
+
+    With several ranks each calls this with the same step. Rank 0 claims, checks and decides; all run the stage in the
+    same work folder; rank 0 publishes when all have come to the end. A rank that fails has the word of its own failure.
+    """
+    ranks.begin()
     try:
-        claim = Claim.acquire(store.base(step.stage, step.fingerprint), observer=observer)
-        if claim is None:
-            return Outcome("elsewhere")
-        with claim:
-            if store.is_complete(step.stage, step.fingerprint) or store.finish(step.stage, step.fingerprint):
-                return Outcome("there")
-            damaged = damaged_inputs(step, store, observer)
-            if damaged:
-                return Outcome("damaged", damaged=damaged)
-            return _run(step, store, claim, progress, threads)
+        stop.obey()
+        if ranks.first:
+            outcome = _lead(step, store, progress, threads, observer, ranks)
+            ranks.tell("outcome", asdict(outcome))
+        else:
+            with stop.deferred():  # rank 0 and the training loop say when
+                outcome = _follow(step, store, threads, ranks)
+        ranks.part()
+    except stop.Stopped:
+        outcome = Outcome("stopped")
     except KirjoError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        return Outcome("failed", str(error))
+        outcome = Outcome("failed", str(error))
     except Exception as error:  # noqa: BLE001 - whatever a stage raises fails this step and no other
         traceback.print_exc()
-        return Outcome("failed", reason_of(error, store.root))
+        outcome = Outcome("failed", reason_of(error, store.root))
+    if outcome.state in ("stopped", "failed"):
+        ranks.leave(outcome.state, outcome.reason)
+    return outcome
+
+
+def _lead(step: Step, store: Store, progress: Progress, threads: int, observer: Observer, ranks: Ranks) -> Outcome:
+    claim = Claim.acquire(store.base(step.stage, step.fingerprint), observer=observer)
+    if claim is None:
+        return _decided(Outcome("elsewhere"), ranks)
+    with claim:
+        if store.is_complete(step.stage, step.fingerprint) or store.finish(step.stage, step.fingerprint):
+            return _decided(Outcome("there"), ranks)
+        damaged = damaged_inputs(step, store, observer)
+        if damaged:
+            return _decided(Outcome("damaged", damaged=damaged), ranks)
+        with Tracker(step, store) as tracker:
+            outcome = _run(step, store, claim, progress, threads, ranks, tracker)
+        return replace(outcome, warnings=(*outcome.warnings, *tracker.warnings))
+
+
+def _decided(outcome: Outcome, ranks: Ranks) -> Outcome:
+    ranks.tell("join", False)
+    return outcome
+
+
+def _follow(step: Step, store: Store, threads: int, ranks: Ranks) -> Outcome:
+    if ranks.hear("join"):
+        _perform(step, store, _untold, threads, ranks)
+        ranks.meet("end")
+    found = ranks.hear("outcome")
+    return Outcome(**{**found, "damaged": tuple(found["damaged"]), "warnings": tuple(found["warnings"])})
+
+
+def _untold(_done: int, _of: int) -> None:
+    """Rank 0 reports for all."""
 
 
 def damaged_inputs(step: Step, store: Store, observer: Observer) -> tuple[str, ...]:
@@ -94,38 +143,80 @@ def reason_of(error: BaseException, folder: Path) -> str:
     # Some libraries only say that a write came out short; on a disk this full that is the likely reason.
     if full or "No space left" in text or "os error 28" in text or free < NEARLY_FULL:
         return f"disk full at {folder} ({free} bytes free): free space, then give the same command again ({line})"
-    return line
+    advice = what_to_do(f"{type(error).__name__}: {text}")
+    return f"{advice} ({line})" if advice else line
 
 
-def _run(step: Step, store: Store, claim: Claim, progress: Progress, threads: int) -> Outcome:
+# How torch, NCCL and gloo word it when memory ends, and when another rank has gone or hangs.
+_OUT_OF_MEMORY = re.compile(r"out of ?memory|MemoryError|can't allocate memory|cannot allocate memory", re.IGNORECASE)
+_RANK_GONE = re.compile(
+    r"connection (closed|reset|refused|was closed) ?(by|from)? ?(remote )?peer|connection (reset|refused)|broken pipe"
+    r"|watchdog|DistBackendError|DistNetworkError|NCCL\b.*(error|timeout|timed out)"
+    r"|(gloo|process ?group|collective|store|recv|send|barrier|all_?reduce|broadcast).*(timeout|timed out)"
+    r"|timed out waiting .*(ms|rank|peer)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def what_to_do(text: str) -> str:
+    """The advice for an error of a stage that its own words do not give; empty if there is none."""
+    if _OUT_OF_MEMORY.search(text):
+        return (
+            "out of memory: lower micro_batch (generate: batch_size), set gradient_checkpointing=true, take "
+            "parallel=zero3 or parallel.offload=optimizer, more ranks, or for reference and generate more gpus_per_rank"
+        )
+    if _RANK_GONE.search(text):
+        return "another rank died or hung: look at the end of its log for the first error"
+    return ""
+
+
+def _run(
+    step: Step, store: Store, claim: Claim, progress: Progress, threads: int, ranks: Ranks, tracker: Tracker
+) -> Outcome:
+    together = ranks if step.stage in MANY_RANKS else ALONE  # the others' work is one process's
+    ranks.tell("join", together is not ALONE)
     work = store.work(step.stage, step.fingerprint)
     work.mkdir(parents=True, exist_ok=True)
     attempts = _count_attempt(work)
     started, clock, cpu = datetime.now(timezone.utc), time.monotonic(), time.process_time()
+    with stop.deferred() if together.size > 1 else contextlib.nullcontext():
+        summary = _perform(step, store, _while_held(claim, progress), threads, together, tracker.log)
+        together.meet("end")
+    seconds = time.monotonic() - clock
+    claim.check()
+    with stop.deferred():  # done is done
+        store.publish(
+            step.stage,
+            step.fingerprint,
+            version=STAGES[step.stage].version,
+            settings=step.settings,
+            inputs=step.inputs,
+            provenance=provenance.describe(),
+            timings={
+                "started": started.isoformat(timespec="seconds"),
+                "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "seconds": round(seconds, 3),
+                "cpu_seconds": round(time.process_time() - cpu, 3),
+                "attempts": attempts,
+            },
+            execution={**step.execution, "threads": threads, "ranks": together.size, "label": step.label},
+            summary=summary,
+        )
+        tracker.done(summary)
+    return Outcome("done", seconds=seconds, warnings=tuple(summary.get("warnings", ())))
+
+
+def _perform(
+    step: Step, store: Store, progress: Progress, threads: int, ranks: Ranks, track: Track = untracked
+) -> Mapping[str, Any]:
+    """Run the stage in this process."""
     stage = importlib.import_module(STAGES[step.stage].module)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
-    summary = stage.run(Task(step, store, work, _while_held(claim, progress)))
-    seconds = time.monotonic() - clock
-    claim.check()
-    store.publish(
-        step.stage,
-        step.fingerprint,
-        version=STAGES[step.stage].version,
-        settings=step.settings,
-        inputs=step.inputs,
-        provenance=provenance.describe(),
-        timings={
-            "started": started.isoformat(timespec="seconds"),
-            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "seconds": round(seconds, 3),
-            "cpu_seconds": round(time.process_time() - cpu, 3),
-            "attempts": attempts,
-        },
-        execution={**step.execution, "threads": threads, "label": step.label},
-        summary=summary,
-    )
-    return Outcome("done", seconds=seconds, warnings=tuple(summary.get("warnings", ())))
+    task = Task(step, store, store.work(step.stage, step.fingerprint), progress, ranks, track)
+    with unlaunched() if ranks.size == 1 else contextlib.nullcontext():
+        summary: Mapping[str, Any] = stage.run(task)
+    return summary
 
 
 def _while_held(claim: Claim, progress: Progress) -> Progress:

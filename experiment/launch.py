@@ -14,9 +14,12 @@ from hydra.utils import get_method
 from experiment.claims import Observer, is_claimed
 from experiment.compile import compile_run
 from experiment.config import Config
+from experiment.confirm import confirm
+from experiment.cost.estimate import Costs, estimate_plan
+from experiment.cost.fits import refuse_unfit
 from experiment.errors import KirjoError, StoreError
-from experiment.fingerprint import digest
 from experiment.plan import Plan, merge
+from experiment.prefetch import prefetch
 from experiment.show import show_plan
 from experiment.store import Store
 from experiment.sweep import expand
@@ -36,15 +39,22 @@ def carry_out(points: Sequence[Sequence[str]]) -> int:
     if config.plan:
         store = _existing(Path(config.store))
         states = step_states(plan, store)
+        costs = estimate_plan(plan, states, config, store)
+        jobs = _count_jobs(plan, states, config)
         if config.plan == "json":
-            print(json.dumps(plan_document(plan, states), indent=1, ensure_ascii=False))
+            print(json.dumps(plan_document(plan, states, costs, jobs), indent=1, ensure_ascii=False))
         else:
-            show_plan(plan, states, Path(config.store))
+            show_plan(plan, states, Path(config.store), costs, jobs)
         return 0
-    launch = _launcher(config)
+    if config.prefetch:
+        return prefetch(plan, step_states(plan, _existing(Path(config.store))), config.launcher)
+    launch = _named(config.launcher.target)
     store = _existing(Path(config.store))
     states = step_states(plan, store)
     _refuse_unmet(plan, states)
+    if config.launcher.site is not None:
+        refuse_unfit(plan, states, config)
+        confirm(estimate_plan(plan, states, config, store).billed_most, config.launcher.confirm_above)
     if store and not {"missing", "running"} & set(states.values()):
         with contextlib.suppress(StoreError, OSError):  # all is there: a store that can only be read will do
             _record(plan, store)
@@ -73,44 +83,57 @@ def step_states(plan: Plan, store: Store | None) -> dict[str, str]:
     return states
 
 
-def plan_document(plan: Plan, states: dict[str, str]) -> dict[str, object]:
-    """The plan for programs; a step's ``runs`` is how many runs need it."""
-    return {
-        "runs": [
-            {
-                "name": run.name,
-                "overrides": list(run.overrides),
-                "steps": [plan.steps[key].fingerprint for key in run.steps.values()],
-            }
-            for run in plan.runs
-        ],
-        "steps": [
-            {
-                "fingerprint": step.fingerprint,
-                "stage": step.stage,
-                "state": states[key],
-                "runs": len(plan.users(key)),
-            }
-            for key, step in plan.steps.items()
-        ],
-    }
+def plan_document(
+    plan: Plan, states: dict[str, str], costs: Costs | None = None, jobs: int | None = None
+) -> dict[str, object]:
+    """The plan for programs; a step's ``runs`` is how many runs need it.
+
+    Where the costs are known, a step that is to run has its ``estimate``, and ``cost`` is the total.
+    """
+    known = costs is not None and bool(costs.site or costs.seconds)
+    estimates = costs.steps if costs is not None and known else {}
+    steps = []
+    for key, step in plan.steps.items():
+        told = {
+            "fingerprint": step.fingerprint,
+            "stage": step.stage,
+            "state": states[key],
+            "runs": len(plan.users(key)),
+        }
+        steps.append({**told, "estimate": estimates[key].document()} if key in estimates else told)
+    runs = [
+        {
+            "name": run.name,
+            "overrides": list(run.overrides),
+            "steps": [plan.steps[key].fingerprint for key in run.steps.values()],
+        }
+        for run in plan.runs
+    ]
+    return {"runs": runs, "steps": steps, **({"cost": costs.document(jobs)} if costs is not None and known else {})}
 
 
 def _same_for_all(first: Config, other: Config) -> None:
-    for name in ("store", "plan", "launcher"):
+    for name in ("store", "plan", "prefetch", "launcher"):
         if getattr(first, name) != getattr(other, name):
             raise KirjoError(f"{name} must be the same for all runs of a sweep: it cannot be swept over")
 
 
-def _launcher(config: Config) -> Callable[..., int]:
-    target = config.launcher.target
+def _named(target: str) -> Callable[..., int]:
     try:
-        launch: Callable[..., int] = get_method(str(target))
+        found: Callable[..., int] = get_method(str(target))
     except Exception as error:  # noqa: BLE001 - Hydra wraps whatever the import raises
         raise KirjoError(
             f"launcher.target: cannot find {target} ({type(error).__name__}); use launcher=local"
         ) from None
-    return launch
+    return found
+
+
+def _count_jobs(plan: Plan, states: dict[str, str], config: Config) -> int | None:
+    """How many jobs the launcher would make of what is to run; None where it makes none."""
+    if config.launcher.count_jobs is None:
+        return None
+    todo = {key for key, state in states.items() if state in ("missing", "running")}
+    return _named(config.launcher.count_jobs)(plan.steps, todo, config.launcher.site)
 
 
 def _existing(root: Path) -> Store | None:
@@ -138,7 +161,7 @@ def _record(plan: Plan, store: Store) -> None:
     runs = [run.id for run in plan.runs]
     store.save_sweep(
         {
-            "id": digest(runs),
+            "id": plan.id,
             "runs": runs,
             "command": ["python", "-m", "experiment", *sys.argv[1:]],
             "asked_for": now,

@@ -117,6 +117,11 @@ class Plan:
     runs: tuple[Run, ...]
     steps: Mapping[str, Step]
 
+    @property
+    def id(self) -> str:
+        """The sweep's name in the store: the same for the same runs."""
+        return digest([run.id for run in self.runs])
+
     def users(self, key: str) -> list[Run]:
         """The runs that need a step."""
         return [run for run in self.runs if key in run.steps.values()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -116,7 +117,7 @@ def check_format(content: Any, path: Path) -> None:
 
 def describe() -> dict[str, Any]:
     """The Python, packages, commit, machine and job of this process (no environment variables but the job's id)."""
-    commit, dirty = _checkout()
+    commit, dirty = checkout()
     return {
         "python": platform.python_version(),
         "packages": dict(_versions()),
@@ -193,8 +194,17 @@ def _versions() -> tuple[tuple[str, str], ...]:
     return tuple((name, found.version) for name, found in installed.items() if found is not None)
 
 
+# Beside the packages in a snapshot of the code: where it was taken from.
+CODE = "code.json"
+
+
 @lru_cache(maxsize=1)
-def _checkout() -> tuple[str | None, bool | None]:
+def checkout() -> tuple[str | None, bool | None]:
+    """The commit that this code is from, and whether files were changed since; None where that is not known."""
+    taken = Path(__file__).resolve().parent.parent / CODE
+    if taken.exists():
+        content = json.loads(taken.read_text(encoding="utf-8"))
+        return content["commit"], content["dirty"]
     # An installed copy may lie inside somebody else's repository (a virtual environment in a checkout):
     # only a repository that tracks this very file is ours.
     if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:

@@ -50,13 +50,14 @@ ByStage = Annotated[dict[str, Resources], BeforeValidator(_stages)]
 
 @dataclass(frozen=True, kw_only=True, config=DOOR)
 class Partition:
-    """A partition's limits: minutes, nodes a job, jobs of one user in the queue; None: not limited, or not known.
+    """A partition's limits: minutes, nodes and GPUs a job, jobs of one user in the queue; None: no limit, or not known.
 
     ``whole_nodes``: jobs get (and are billed for) all of a node.
     """
 
     max_walltime_min: PositiveInt | None = None
     max_nodes: PositiveInt | None = None
+    max_gpus: PositiveInt | None = None
     max_jobs: PositiveInt | None = None
     whole_nodes: bool = False
 
@@ -72,6 +73,8 @@ class Site:
     gpus_per_node: NonNegativeInt | None = None
     cpus_per_node: PositiveInt | None = None
     mem_gb_per_node: PositiveFloat | None = None
+    mem_gb_per_gpu: PositiveFloat | None = None  # asked for with each GPU where a stage's mem_gb is not set
+    gres: str | None = None  # what --gres calls a GPU (gpu:a100); None: --gpus-per-node
     partitions: dict[str, Partition] = field(default_factory=dict)
     gpu_memory_gb: PositiveFloat | None = None
     gpu_tflops: PositiveFloat | None = None
@@ -87,20 +90,27 @@ class Launcher:
 
     name: str
     target: str
+    count_jobs: str | None = None  # the function that says how many jobs it makes of steps
     workers: PositiveInt = 1
     threads: PositiveInt | None = None
     site: Site | None = None
     resources: ByStage = field(default_factory=dict)
     account: str | None = None
     partition: str | None = None
+    # Where a job on one node with at most so many GPUs goes instead.
+    small_partition: str | None = None
+    small_gpus: NonNegativeInt = 0
+    # Options that must be set before anything is submitted, each with what it should hold.
+    required: dict[str, str] = field(default_factory=dict)
     # Seconds before the walltime's end at which a job is told to save and stop.
     stop_before_s: PositiveInt = 120
     max_restarts: NonNegativeInt = 10
     confirm_above: PositiveFloat | None = None
     max_jobs: PositiveInt | None = None  # of this user in the queue; None: the partition's own limit
     setup: tuple[str, ...] = ()  # shell lines before the ranks start, on the first node
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, Annotated[str, Field(coerce_numbers_to_str=True)]] = field(default_factory=dict)
     python: str | None = None  # the command that starts Python on a node; None: the one that launches
+    submit_python: str | None = None  # the same for submitting more from a job, outside containers
     container: str | None = None  # an image; ${launcher.container} in python names it
     visible_devices: str | None = None  # the variable that tells a rank its GPUs (ROCR_VISIBLE_DEVICES)
     sbatch: dict[str, str | int | bool] = field(default_factory=dict)  # further options of sbatch
@@ -181,13 +191,14 @@ def resources_of(stage: str, model: Mapping[str, Resources], launcher: Launcher)
     nodes = wanted.nodes or _nodes_for(ranks, gpus, site)
     if ranks % nodes:
         raise KirjoError(f"{stage}: {ranks} ranks cannot be spread evenly over {nodes} nodes (resources.{stage})")
-    partition = wanted.partition or launcher.partition
+    gpus_per_node = ranks // nodes * gpus
+    partition = wanted.partition or _partition(nodes, gpus_per_node, launcher)
     found = Allocation(
         nodes=nodes,
         ranks_per_node=ranks // nodes,
         gpus_per_rank=gpus,
         cpus_per_rank=wanted.cpus_per_rank or 1,
-        mem_gb=wanted.mem_gb,
+        mem_gb=wanted.mem_gb or _memory(gpus_per_node, partition, site),
         walltime_min=wanted.walltime_min or _HOUR,
         partition=partition,
     )
@@ -200,6 +211,29 @@ def _nodes_for(ranks: int, gpus_per_rank: int, site: Site | None) -> int:
     if site is None or not gpus_per_rank or not site.gpus_per_node:
         return 1
     return -(-ranks * gpus_per_rank // site.gpus_per_node)
+
+
+def _partition(nodes: int, gpus_per_node: int, launcher: Launcher) -> str | None:
+    small = nodes == 1 and gpus_per_node <= launcher.small_gpus
+    return (launcher.small_partition if small else None) or launcher.partition
+
+
+def _memory(gpus_per_node: int, partition: str | None, site: Site | None) -> float | None:
+    """A node's memory where nodes come whole, else the share that belongs to the GPUs."""
+    if site is None:
+        return None
+    if site.partitions.get(partition or "", Partition()).whole_nodes:
+        return site.mem_gb_per_node
+    return site.mem_gb_per_gpu * gpus_per_node if site.mem_gb_per_gpu and gpus_per_node else None
+
+
+def unset_options(launcher: Launcher) -> list[str]:
+    """What the site needs to be told and was not, a line each."""
+    return [
+        f"launcher.{name} is not set: launcher={launcher.name} needs launcher.{name}={what}"
+        for name, what in launcher.required.items()
+        if not getattr(launcher, name)
+    ]
 
 
 def _check_against(stage: str, found: Allocation, site: Site) -> None:
@@ -233,5 +267,10 @@ def _check_against(stage: str, found: Allocation, site: Site) -> None:
     if limits.max_nodes and found.nodes > limits.max_nodes:
         raise KirjoError(
             f"{where} {found.nodes} nodes, {found.partition} allows {limits.max_nodes}: "
+            f"set launcher.partition or launcher.resources.{stage}.partition, or lower launcher.resources.{stage}.ranks"
+        )
+    if limits.max_gpus and found.nodes * found.gpus_per_node > limits.max_gpus:
+        raise KirjoError(
+            f"{where} {found.nodes * found.gpus_per_node} GPUs, {found.partition} allows {limits.max_gpus} a job: "
             f"set launcher.partition or launcher.resources.{stage}.partition"
         )

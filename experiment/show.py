@@ -8,6 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from experiment.cost.display import show_costs
+from experiment.cost.estimate import Costs
 from experiment.plan import Plan
 from experiment.stages import STAGES
 
@@ -17,8 +19,10 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}" + "s" * (number != 1)
 
 
-def show_plan(plan: Plan, states: dict[str, str], store: Path) -> None:
-    """Print the steps by stage, the runs, and what is still to be set."""
+def show_plan(
+    plan: Plan, states: dict[str, str], store: Path, costs: Costs | None = None, jobs: int | None = None
+) -> None:
+    """Print the steps by stage, the runs, what they cost (in ``jobs`` of a cluster), and what is still to be set."""
     console = Console(soft_wrap=True)
     console.print(_steps_table(plan, states))
     console.print(_runs_table(plan, states))
@@ -31,6 +35,8 @@ def show_plan(plan: Plan, states: dict[str, str], store: Path) -> None:
         + (f", {counts['unneeded']} not needed again" if counts["unneeded"] else ""),
         highlight=False,
     )
+    if costs is not None:
+        show_costs(console, plan, costs, jobs)
     unmet = dict.fromkeys(
         line for key, step in plan.steps.items() if states[key] in ("missing", "running") for line in step.unmet
     )

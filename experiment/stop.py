@@ -43,6 +43,18 @@ def deferred() -> Iterator[None]:
         _deferred -= 1
 
 
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Within :func:`deferred`, let requests stop the code within at once after all."""
+    global _deferred
+    before, _deferred = _deferred, 0
+    try:
+        obey()
+        yield
+    finally:
+        _deferred = before
+
+
 def obey() -> None:
     """Raise `Stopped` if this process was asked to stop."""
     if _requested:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,24 +10,36 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
+from experiment import stop
 from experiment.errors import DataError, KirjoError
 from experiment.plan import Step
+from experiment.ranks import ALONE, Ranks
 from experiment.sources.source import Source
 from experiment.store import Store
 
 T = TypeVar("T")
 
 Progress = Callable[[int, int], None]  # (done, of how many), in units of the stage's own
+Track = Callable[[int, Mapping[str, Any]], None]  # what was measured at an optimizer step
+
+
+def untracked(_step: int, _values: Mapping[str, Any]) -> None:
+    """Nobody follows the curve while it grows."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One step about to run. ``work`` survives a kill: a stage may go on from what it finds there."""
+    """One step about to run. ``work`` survives a kill: a stage may go on from what it finds there.
+
+    With several ``ranks`` every one of them has the same task, and the same work folder.
+    """
 
     step: Step
     store: Store
     work: Path
     progress: Progress
+    ranks: Ranks = ALONE
+    track: Track = untracked
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -61,3 +74,23 @@ class Task:
         if source.identity() != recorded:
             raise DataError(f"{source.where} has changed since this step was planned; give the command again")
         return source
+
+    def prepare(self, name: str, make: Callable[[], T]) -> T:
+        """What ``make`` returns, a JSON value: made by rank 0 once, left in the work folder and read by the others.
+
+        One rank reads and tokenises, not all of them at once, and the others wait without a limit. Dotfiles are no part
+        of the artifact. A process that is alone writes no file.
+        """
+        ranks, path = self.ranks, self.work / ".prepared" / f"{name}.json"
+        if ranks.size == 1:
+            return make()
+        if not ranks.first:
+            ranks.hear(f"prepared {name}")
+            found: T = json.loads(path.read_text(encoding="utf-8"))
+            return found
+        with stop.at_once():  # it may take long, and the others only wait
+            made = make()
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps(made, ensure_ascii=False), encoding="utf-8")
+        ranks.tell(f"prepared {name}", True)
+        return made

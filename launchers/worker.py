@@ -93,7 +93,7 @@ def serve(pipe: multiprocessing.connection.Connection, store_root: str, launcher
         except (EOFError, OSError):
             return
         step = Step.from_json(document)
-        _log_to(store.log(step.stage, step.fingerprint))
+        log_to(store.log(step.stage, step.fingerprint))
         print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {step.key} {step.label}", flush=True)
         outcome = execute(step, store, _Reporter(pipe), threads, observer)
         print(f"--- {outcome.state} {outcome.reason}", flush=True)
@@ -120,7 +120,7 @@ def _end_with(launcher: int) -> None:
     os._exit(1)
 
 
-def _log_to(path: Path) -> None:
+def log_to(path: Path) -> None:
     """Send all output of this process, also that of compiled libraries, to the step's log."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,11 @@ OURS = {*PACKAGES, "conf", "tests"}
 HEAVY = {"torch", "transformers", "trl", "datasets", "tokenizers", "accelerate", "deepspeed", "peft", "vllm", "wandb"}
 MAY_TRAIN = ("experiment/stages/", "experiment/training/")
 # Heavy only once called: reading from the hub, and asking the checkers.
-INSIDE_FUNCTIONS = {"experiment/sources/hub.py": {"datasets"}}
+INSIDE_FUNCTIONS = {
+    "experiment/sources/hub.py": {"datasets"},
+    "experiment/tracking/client.py": {"wandb"},
+    "experiment/tracking/transaction_log.py": {"wandb"},
+}
 
 # What the analysis may know of the experiment: what came out, and how it is stored, counted and put into words.
 FOR_ANALYSIS = {"results", "store", "metrics", "errors", "scoring", "fingerprint", "provenance", "sources", "suggest"}

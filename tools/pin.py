@@ -32,7 +32,11 @@ PINNED = (
     "langdetect==1.0.9",
     "py3langid==0.4.0",
     "simplemma==2.0.0",
+    "submitit==1.5.4",
+    "wandb==0.31.0",
+    "deepspeed==0.19.8",
 )
+EXTRAS = "dev,wandb,deepspeed"
 LEFT_OUT = ("nvidia-", "cuda-", "triton", "kirjo", "pip")
 
 
@@ -45,7 +49,7 @@ def resolve(python: str) -> tuple[str, dict[str, str]]:
         _output(python, "-m", "venv", str(environment))
         pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "-q"]
         subprocess.run([*pip, "--upgrade", "pip"], check=True)
-        subprocess.run([*pip, "--dry-run", "--report", str(report), "-c", str(pins), f"{ROOT}[dev]"], check=True)
+        subprocess.run([*pip, "--dry-run", "--report", str(report), "-c", str(pins), f"{ROOT}[{EXTRAS}]"], check=True)
         found = json.loads(report.read_text())["install"]
     named = {item["metadata"]["name"].lower().replace("_", "-"): item["metadata"]["version"] for item in found}
     return version, {name: number.split("+")[0] for name, number in named.items() if not name.startswith(LEFT_OUT)}

@@ -80,7 +80,7 @@ def models(language: str) -> tuple[str, ...]:
 
 def unmet(source: Source, nltk_data: str | None, option: str = "benchmark.nltk_data=FOLDER") -> list[str]:
     """What must be set before answers to these prompts can be scored; ``option`` is what sets it."""
-    if not _needs_punkt(source):
+    if not needs_punkt(source):
         return []
     folders = list(nltk_folders(nltk_data))
     missing = [model for model in models(source.language) if not any(has_punkt(folder, model) for folder in folders)]
@@ -93,7 +93,8 @@ def unmet(source: Source, nltk_data: str | None, option: str = "benchmark.nltk_d
     ]
 
 
-def _needs_punkt(source: Source) -> bool:
+def needs_punkt(source: Source) -> bool:
+    """Whether answers to these prompts are judged with a sentence model; prompts still on the hub may be."""
     if source.reader == "demo":
         return False
     return _file_needs_punkt(source.path) if source.path else True

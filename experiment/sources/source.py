@@ -46,6 +46,7 @@ class Source:
     split: str = "train"
     rows: PositiveInt | None = None
     seed: NonNegativeInt = 0
+    expected_rows: PositiveInt | None = None  # for estimates alone: no part of the identity, and not checked
 
     def __post_init__(self) -> None:
         """Refuse a source that no reader could read."""
@@ -93,9 +94,14 @@ def _generator_version() -> int:
     return demo.VERSION
 
 
+def is_commit(revision: str | None) -> bool:
+    """Whether a revision is a full commit hash: a branch or a tag may move."""
+    return bool(revision and re.fullmatch("[0-9a-f]{40}", revision))
+
+
 def unpinned(option: str, revision: str | None, where: str) -> list[str]:
     """What to set if ``revision`` is no commit: a branch moves, and would do so without another fingerprint."""
-    if revision and re.fullmatch("[0-9a-f]{40}", revision):
+    if is_commit(revision):
         return []
     came = f" (came: {revision})" if revision else ""
     return [f"{option}.revision=COMMIT must be a full commit hash, 40 hex digits{came}; see {where}"]

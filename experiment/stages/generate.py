@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from experiment import stop
 from experiment.results import RESPONSES
 from experiment.sources.jsonl import json_line, read_jsonl, write_jsonl
 from experiment.sources.read import read_prompts
 from experiment.sources.records import BenchmarkPrompt, Message
 from experiment.task import Task
 from experiment.training.chat import encode_prompt
-from experiment.training.models import MODEL, load
+from experiment.training.models import MODEL, load_whole
 
 # Dotfiles are no part of the artifact, and go only once its manifest is written: a kill before that loses no answer.
 PARTIAL = ".responses.partial.jsonl"
@@ -27,8 +28,8 @@ def run(task: Task) -> dict[str, Any]:
         exclude=task.settings["exclude_instructions"],
         drop_unasked="drop_unasked" in task.settings,
     )
-    model, tokenizer = load(task.input("model") / MODEL, dtype="auto")
-    if torch.cuda.is_available():
+    model, tokenizer = load_whole(task.input("model") / MODEL, dtype="auto")
+    if torch.cuda.is_available() and getattr(model, "hf_device_map", None) is None:
         model = model.to("cuda")
     model.eval()
     model.generation_config = GenerationConfig()  # a hub model's own may penalise repetitions or sample
@@ -52,7 +53,7 @@ def _answer_all(
     partial = task.work / PARTIAL
     # Whole batches only: the same prompts stand together whether or not the step was interrupted.
     done = _read_partial(task)
-    with partial.open("ab") as out:
+    with partial.open("ab") as out, stop.deferred():
         for start in range(0, len(ordered), size):
             batch = ordered[start : start + size]
             if not all(prompt.key in done for prompt in batch):
@@ -61,6 +62,7 @@ def _answer_all(
                 out.flush()
                 done |= {row["key"]: row for row in rows}
             task.progress(min(start + size, len(ordered)), len(ordered))
+            stop.obey()
     return done
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import BloomConfig, BloomForCausalLM, PreTrainedTokenizerFast, Trainer, TrainingArguments, set_seed
+from transformers import BloomConfig, BloomForCausalLM, PreTrainedTokenizerFast, TrainingArguments, set_seed
 
 from experiment.config import Architecture, Pretrain
 from experiment.errors import DataError
 from experiment.sources.read import read_texts
+from experiment.sources.source import Source
 from experiment.task import Task
 from experiment.training.loop import train, trainer_arguments
-from experiment.training.models import save
+from experiment.training.models import save_trained
+from experiment.training.parallel import EvenRanks, teach_nothing
 
 # Poro's own special tokens.
 SPECIAL = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
@@ -26,24 +28,35 @@ def run(task: Task) -> dict[str, Any]:
     recorded = task.settings["texts"]
     sources = {language: task.source(language, recorded[language]) for language in recorded}
     settings = task.section(Pretrain, texts=sources)
-    texts = [text for source in sources.values() for text in read_texts(source)]
-    random.Random(task.settings["seed"]).shuffle(texts)
-    tokenizer = make_tokenizer(texts, settings.architecture.vocab_size)
-    blocks = pack(tokenizer, texts, settings.max_length)
+    arguments = TrainingArguments(**trainer_arguments(task, settings))
+    prepared = task.prepare("blocks", lambda: prepare(sources.values(), settings, task.settings["seed"]))
+    tokenizer, blocks = wrap(Tokenizer.from_str(prepared["tokenizer"])), prepared["blocks"]
     set_seed(task.settings["seed"])
     model = make_model(settings.architecture, tokenizer)
-    trainer = Trainer(
-        model=model,
-        args=TrainingArguments(**trainer_arguments(task, settings)),
-        train_dataset=Dataset.from_dict({"input_ids": blocks, "labels": blocks}),
+    count = model.num_parameters()  # before it may be spread over ranks
+    trainer = EvenRanks(
+        model=model, args=arguments, train_dataset=Dataset.from_dict({"input_ids": blocks, "labels": blocks})
     )
+    trainer.fill_with(teach_nothing)
     summary = train(trainer, task)
-    save(model, tokenizer, task.work, settings.precision)
+    save_trained(trainer, tokenizer, task, settings.precision)
     return {
         **summary,
-        "parameters": model.num_parameters(),
-        "documents": len(texts),
+        "parameters": count,
+        "documents": prepared["documents"],
         "tokens": len(blocks) * settings.max_length,
+    }
+
+
+def prepare(sources: Iterable[Source], settings: Pretrain, seed: int) -> dict[str, Any]:
+    """The tokenizer (as JSON text) and the blocks of token ids, as one rank makes them for all."""
+    texts = [text for source in sources for text in read_texts(source)]
+    random.Random(seed).shuffle(texts)
+    tokenizer = make_tokenizer(texts, settings.architecture.vocab_size)
+    return {
+        "tokenizer": tokenizer.backend_tokenizer.to_str(),
+        "blocks": pack(tokenizer, texts, settings.max_length),
+        "documents": len(texts),
     }
 
 
@@ -59,6 +72,11 @@ def make_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizer
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    return wrap(tokenizer)
+
+
+def wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """The tokenizer in transformers' form."""
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **SPECIAL)
 
 

@@ -12,8 +12,8 @@ from datasets import Dataset
 from experiment.errors import KirjoError
 from experiment.stages.pair import read_pairs
 from experiment.task import Task
-from experiment.training.models import MODEL, load
-from experiment.training.preference import LOGPS, TOKENS, encode_pairs, make_trainer
+from experiment.training.models import MODEL, load_whole
+from experiment.training.preference import LOGPS, TOKENS, encode_pairs, make_trainer, pair_arguments
 from experiment.training.preflight import check_pairs
 
 ROWS = "reference.parquet"
@@ -22,7 +22,7 @@ ROWS = "reference.parquet"
 def run(task: Task) -> dict[str, Any]:
     """Write the tokenised pairs with their log-probabilities (natural log, summed over the reply's tokens)."""
     settings = task.settings
-    model, tokenizer = load(task.input("model") / MODEL)
+    model, tokenizer = load_whole(task.input("model") / MODEL)
     rows = encode_pairs(tokenizer, read_pairs(task), settings["max_length"], settings["max_prompt_length"])
     usable = [row for row in rows if row["chosen_ids"] and row["rejected_ids"]]
     if not usable:
@@ -48,7 +48,7 @@ def run(task: Task) -> dict[str, Any]:
         model,
         tokenizer,
         Dataset.from_dict({name: [row[name] for row in usable] for name in columns}),
-        arguments,
+        pair_arguments(arguments),
         progress=task.progress,
     )
     with_logps = trainer.train_dataset.select_columns([*columns, *LOGPS]).to_dict()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,12 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from experiment import stop
 from experiment.config import Training, accumulation
 from experiment.errors import KirjoError
 from experiment.sources.jsonl import write_jsonl
 from experiment.task import Task
+from experiment.training.parallel import any_rank, parallel_arguments, parallel_of
 
 CHECKPOINTS = "checkpoints"
 _COMPLETE = "complete"  # written into a checkpoint when all of it is there
@@ -23,11 +24,10 @@ _COMPLETE = "complete"  # written into a checkpoint when all of it is there
 def trainer_arguments(task: Task, training: Training) -> dict[str, Any]:
     """What every trainer is told, as keyword arguments of ``TrainingArguments`` and its children."""
     on_cpu = not torch.cuda.is_available()
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
     return {
         "output_dir": str(task.work / CHECKPOINTS),
         "per_device_train_batch_size": training.micro_batch,
-        "gradient_accumulation_steps": accumulation(training.global_batch, training.micro_batch, world_size),
+        "gradient_accumulation_steps": accumulation(training.global_batch, training.micro_batch, task.ranks.size),
         "num_train_epochs": training.epochs,
         "learning_rate": training.learning_rate,
         "lr_scheduler_type": training.schedule,
@@ -52,25 +52,38 @@ def trainer_arguments(task: Task, training: Training) -> dict[str, Any]:
         "logging_nan_inf_filter": False,
         "report_to": [],
         "disable_tqdm": True,
+        **parallel_arguments(task, training),
     }
 
 
 class TaskCallback(TrainerCallback):  # type: ignore[misc]
-    """Tells the launcher how far training is, marks whole checkpoints, and stops at a loss that is no number."""
+    """Tells how far training is, marks whole checkpoints, stops on request and at a loss that is no number."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
+        self.stopped = False
 
-    def on_step_end(self, _args: Any, state: Any, _control: Any, **_kwargs: Any) -> None:
-        """Report the optimizer steps done."""
+    def on_train_begin(self, _args: Any, state: Any, _control: Any, **_kwargs: Any) -> None:
+        """What a resumed training had logged: the tracker may have lost the end of it."""
+        for entry in state.log_history:
+            self.task.track(entry["step"], entry)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+        """Report the optimizer steps done; if any rank was asked to stop, have all save a checkpoint and end."""
         self.task.progress(state.global_step, state.max_steps)
+        if any_rank(stop.requested(), args) and state.global_step < state.max_steps:
+            self.stopped = control.should_save = control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, _control: Any, **_kwargs: Any) -> None:
-        """Mark the checkpoint as whole: a kill during its writing leaves it unmarked."""
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+        """Mark the checkpoint as whole when all ranks have written their part: a kill before leaves it unmarked."""
+        self.task.ranks.meet(f"checkpoint {state.global_step}")
+        if self.task.ranks.first:
+            mark = Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE
+            mark.write_text(_kind(self.task), encoding="utf-8")
 
     def on_log(self, args: Any, state: Any, _control: Any, logs: dict[str, Any] | None = None, **_kwargs: Any) -> None:
         """Refuse to go on once the loss or its gradient, which has gone into the weights, is NaN or infinite."""
+        self.task.track(state.global_step, logs or {})
         for name, title in (("loss", "loss"), ("grad_norm", "gradient norm")):
             value = float((logs or {}).get(name, 0.0))
             if not math.isfinite(value):
@@ -85,11 +98,18 @@ def train(trainer: Any, task: Task) -> dict[str, Any]:
 
     Returns:
         Optimizer steps, final loss, and the step that training was resumed from (0: from the start).
+
+    Raises:
+        Stopped: the scheduler wants the node back; a checkpoint of the last optimizer step is saved.
     """
     _refuse_other_batch(trainer, task.settings["training"]["global_batch"])
-    resume_from = last_checkpoint(task.work)
-    trainer.add_callback(TaskCallback(task))
-    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    resume_from = _resume_from(task)
+    callback = TaskCallback(task)
+    trainer.add_callback(callback)
+    with stop.deferred():
+        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    if callback.stopped:
+        raise stop.Stopped
     # Timings differ from run to run; they belong to the manifest, not to the curve. TRL counts tokens from where it was
     # resumed, and an interrupted run must leave the same curve.
     curve = [
@@ -97,13 +117,41 @@ def train(trainer: Any, task: Task) -> dict[str, Any]:
         for entry in trainer.state.log_history
         if "train_runtime" not in entry
     ]
-    write_jsonl(task.work / "history.jsonl", curve)
+    if task.ranks.first:
+        write_jsonl(task.work / "history.jsonl", curve)
     losses = [entry["loss"] for entry in curve if "loss" in entry]
     return {
         "optimizer_steps": trainer.state.global_step,
         "final_loss": float(losses[-1]) if losses else None,
         "resumed_from": int(resume_from.name.split("-")[1]) if resume_from else 0,
     }
+
+
+def _kind(task: Task) -> str:
+    """What a checkpoint can be gone on with: with ZeRO each rank has its own shard of the optimizer; else anything."""
+    parallel = parallel_of(task)
+    return f"{parallel.name} on {task.ranks.size} ranks" if parallel.name.startswith("zero") else ""
+
+
+def _resume_from(task: Task) -> Path | None:
+    """The newest whole checkpoint, as rank 0 finds it.
+
+    Raises:
+        KirjoError: it was saved by ranks that shared the optimizer in another way.
+    """
+
+    def look() -> str | None:
+        found = last_checkpoint(task.work)
+        kind, ours = (found / _COMPLETE).read_text(encoding="utf-8") if found else "", _kind(task)
+        if found and kind != ours:
+            raise KirjoError(
+                f"{found} was saved by {kind or 'ranks that each hold the whole optimizer'}, and this is "
+                f"{ours or 'not sharded'}: train as before, or remove {found.parent} to start anew"
+            )
+        return found.name if found else None
+
+    name = task.ranks.agree("checkpoint", look)
+    return task.work / CHECKPOINTS / name if name else None
 
 
 def _refuse_other_batch(trainer: Any, global_batch: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from experiment.errors import DataError, KirjoError
 from experiment.sources.source import folder_digest
 from experiment.task import Task
+from experiment.training.parallel import release, whole_weights
 
 MODEL = "model"  # the folder of an artifact that holds the model and its tokenizer
 
@@ -38,7 +39,8 @@ def load_base(task: Task) -> tuple[Any, Any]:
     base = task.settings["base"]
     if "folder" in base:
         folder = task.step.execution["base_folder"]
-        if folder_digest(folder) != base["folder"]:
+        # By one rank: it reads every byte.
+        if not task.ranks.agree("base unchanged", lambda: folder_digest(folder) == base["folder"]):
             raise DataError(f"the model in {folder} has changed since this step was planned; give the command again")
         return load(folder)
     try:
@@ -51,9 +53,66 @@ def load_base(task: Task) -> tuple[Any, Any]:
         ) from None
 
 
-def save(model: Any, tokenizer: Any, work: Path, precision: str) -> None:
-    """Write model and tokenizer where later stages look for them, the weights in the precision of the training."""
+def load_whole(folder: Path, dtype: str = "float32") -> tuple[Any, Any]:
+    """(model, tokenizer) for one process that does not train: over all its GPUs if the first one cannot hold it.
+
+    Without a GPU the model is in the host's memory; with one that holds it the caller decides where it goes.
+    """
     import torch
 
-    model.to({"float32": torch.float32, "bf16": torch.bfloat16}[precision]).save_pretrained(work / MODEL)
+    if torch.cuda.device_count() < 2 or weights_bytes(folder, dtype) < WEIGHTS_SHARE * _gpu_bytes():
+        return load(folder, dtype)
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, device_map="auto")
+    return model, AutoTokenizer.from_pretrained(folder)
+
+
+# Of a GPU's memory; what passes need beside the weights (activations, cached keys and values) gets the rest.
+WEIGHTS_SHARE = 0.6
+
+
+def weights_bytes(folder: Path, dtype: str) -> int:
+    """Bytes of a checkpoint's weights as they will be in memory; ``auto`` is as they were saved."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(folder)
+    with torch.device("meta"):
+        parameters = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
+    saved = config.dtype or torch.float32
+    return int(parameters * (saved if dtype == "auto" else getattr(torch, dtype)).itemsize)
+
+
+def _gpu_bytes() -> int:
+    import torch
+
+    return int(torch.cuda.get_device_properties(0).total_memory)
+
+
+def save(model: Any, tokenizer: Any, work: Path, precision: str) -> None:
+    """Write model and tokenizer where later stages look for them, the weights in the precision of the training."""
+    model.to(_dtype(precision)).save_pretrained(work / MODEL)
     tokenizer.save_pretrained(work / MODEL)
+
+
+def save_trained(trainer: Any, tokenizer: Any, task: Task, precision: str) -> None:
+    """As :func:`save`, of the model that the ranks trained: rank 0 writes what may have lain in shards.
+
+    After this the trainer cannot be used any more.
+    """
+    whole = whole_weights(trainer)
+    if task.ranks.first and whole is None:
+        save(trainer.accelerator.unwrap_model(trainer.model), tokenizer, task.work, precision)
+    elif task.ranks.first and whole is not None:
+        dtype = _dtype(precision)
+        state = {name: weight.to(dtype) if weight.is_floating_point() else weight for name, weight in whole.items()}
+        trainer.model.save_pretrained(task.work / MODEL, state_dict=state)
+        tokenizer.save_pretrained(task.work / MODEL)
+    release(trainer)
+
+
+def _dtype(precision: str) -> Any:
+    import torch
+
+    return {"float32": torch.float32, "bf16": torch.bfloat16}[precision]

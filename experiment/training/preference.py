@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
 from experiment.config import Dpo
 from experiment.stages.pair import Pair
 from experiment.training.chat import encode_prompt, encode_reply
+from experiment.training.parallel import EvenRanks
 
 TOKENS = ("prompt_ids", "chosen_ids", "rejected_ids")
 LOGPS = ("ref_chosen_logps", "ref_rejected_logps")
@@ -43,7 +46,7 @@ def encode_pairs(
     return rows
 
 
-class PairTrainer(DPOTrainer):  # type: ignore[misc]
+class PairTrainer(EvenRanks, DPOTrainer):  # type: ignore[misc]
     """TRL's trainer on tokenised pairs; it computes reference log-probabilities only where the rows lack them.
 
     TRL 1.16 has no public way in for log-probabilities computed elsewhere: with ``precompute_ref_log_probs`` it always
@@ -79,31 +82,64 @@ class PairTrainer(DPOTrainer):  # type: ignore[misc]
         return found
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """The passes of one optimizer step; notes how many rows they have on average."""
+        """The passes of one optimizer step; notes how many rows they have on average, over all ranks."""
         passes, items = super().get_batch_samples(*args, **kwargs)
-        self.rows_per_pass = sum(len(one["input_ids"]) for one in passes) / max(len(passes), 1)
+        rows = sum(2 * _pairs(one) for one in passes)
+        self.rows_per_pass = self._over_ranks(rows, "mean") / max(len(passes), 1)
         return passes, items
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """TRL's loss, in training weighted by the pairs of this pass."""
+        """TRL's loss, in training weighted by the pairs of this pass; pairs that only fill a batch are left out."""
         loss = super().compute_loss(model, inputs, *args, **kwargs)
-        return loss * (len(inputs["input_ids"]) / self.rows_per_pass) if model.training else loss
+        if not model.training:
+            return loss
+        rows, fillers = len(inputs["input_ids"]), len(inputs["input_ids"]) - 2 * _pairs(inputs)
+        self._leave_fillers_out(rows, fillers)
+        # A filler's two replies are equal, empty in fact: its loss is log 2 wherever the weights are.
+        return (
+            (loss * rows - fillers * math.log(2)) / self.rows_per_pass
+            if fillers
+            else loss * (rows / self.rows_per_pass)
+        )
+
+    def _leave_fillers_out(self, rows: int, fillers: int) -> None:
+        """The means that TRL takes over all rows of a pass have zeros in them for the fillers."""
+        if self.accelerator.num_processes == 1:
+            return
+        share = 1 - self._over_ranks(fillers, "mean") / rows
+        for name, values in self._metrics["train"].items():
+            if name.startswith(("rewards/", "logps/")):
+                values[-1] /= share
+
+    def _over_ranks(self, number: int, reduction: str) -> float:
+        if self.accelerator.num_processes == 1:
+            return number
+        found = torch.tensor(float(number), device=self.accelerator.device)
+        return float(self.accelerator.reduce(found, reduction))
+
+
+def _pairs(batch: Any) -> int:
+    """The pairs of a batch, without those that only fill it."""
+    return int((batch["completion_mask"].sum(dim=1) > 0).sum()) // 2
+
+
+def same_replies(row: dict[str, Any]) -> dict[str, Any]:
+    """A pair of empty replies, from which nothing can be learned."""
+    return {**row, "chosen_ids": [], "rejected_ids": [], **dict.fromkeys(LOGPS, 0.0)}
+
+
+def pair_arguments(arguments: dict[str, Any], dpo: Dpo | None = None) -> DPOConfig:
+    """What the trainer is told; without ``dpo`` it only serves to compute reference log-probabilities."""
+    chosen = {"beta": dpo.beta, "loss_type": [dpo.loss], "max_length": dpo.max_length} if dpo else {"max_length": None}
+    return DPOConfig(**arguments, **chosen, precompute_ref_log_probs=True)
 
 
 def make_trainer(
     model: Any,
     tokenizer: Any,
     rows: Dataset,
-    arguments: dict[str, Any],
-    dpo: Dpo | None = None,
+    arguments: DPOConfig,
     progress: Callable[[int, int], None] | None = None,
 ) -> PairTrainer:
-    """A trainer over tokenised pairs; without ``dpo`` it only serves to compute reference log-probabilities."""
-    chosen = {"beta": dpo.beta, "loss_type": [dpo.loss], "max_length": dpo.max_length} if dpo else {"max_length": None}
-    return PairTrainer(
-        model=model,
-        args=DPOConfig(**arguments, **chosen, precompute_ref_log_probs=True),
-        train_dataset=rows,
-        processing_class=tokenizer,
-        progress=progress,
-    )
+    """A trainer over tokenised pairs."""
+    return PairTrainer(model=model, args=arguments, train_dataset=rows, processing_class=tokenizer, progress=progress)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainerCallback
 
 from experiment.errors import KirjoError
 
@@ -104,19 +105,57 @@ def _refuse_cuts(found: Preflight, max_truncated: float) -> None:
 def check_first_batch(trainer: Any, found: Preflight, expected: float | None = None, tolerance: float = 0.0) -> None:
     """Run the first batch that training will see forward, without learning from it.
 
+    With several ranks this happens when training begins, each with its own batch: only then do the shards of a model
+    make a whole that can be run. What goes on from a checkpoint was looked at before.
+
     Raises:
         KirjoError: the loss is NaN or infinite, or not what it must be at the start.
     """
+
+    def check(model: Any) -> None:
+        found.first_loss = _first_loss(trainer, model)
+        _judge(found.first_loss, expected, tolerance)
+
+    if trainer.args.world_size == 1 and not trainer.is_deepspeed_enabled:
+        check(trainer.model)
+    else:
+        trainer.add_callback(_AtTheStart(trainer, found, check))
+
+
+class _AtTheStart(TrainerCallback):  # type: ignore[misc]
+    """Checks the first batch when all ranks have their part of the model; a later attempt finds what came out."""
+
+    def __init__(self, trainer: Any, found: Preflight, check: Callable[[Any], None]) -> None:
+        self.trainer, self.found, self.check = trainer, found, check
+
+    def on_train_begin(self, args: Any, state: Any, _control: Any, **_kwargs: Any) -> None:
+        note = Path(args.output_dir).parent / ".first_loss.json"
+        if state.global_step == 0:
+            self.check(self.trainer.model_wrapped)
+            if args.process_index == 0:
+                note.write_text(json.dumps(self.found.first_loss), encoding="utf-8")
+        elif note.exists():
+            self.found.first_loss = json.loads(note.read_text(encoding="utf-8"))
+
+
+def _first_loss(trainer: Any, model: Any) -> float:
     rng = torch.get_rng_state()  # drawing a batch takes from it too
-    batch = next(iter(trainer.get_train_dataloader()))
-    was_training = trainer.model.training
+    loader = trainer.get_train_dataloader()
+    batch = next(iter(loader))
+    was_training = model.training
     # In training mode TRL would count this batch among its metrics.
-    trainer.model.eval()
+    model.eval()
     with torch.no_grad():
-        loss = float(trainer.compute_loss(trainer.model, trainer._prepare_inputs(batch)).mean())
-    trainer.model.train(was_training)
+        loss = trainer.compute_loss(model, trainer._prepare_inputs(batch)).mean()
+    model.train(was_training)
+    if trainer.args.world_size > 1:
+        loss = trainer.accelerator.gather(loss).mean()
+        loader.end()
     torch.set_rng_state(rng)
-    found.first_loss = loss
+    return float(loss)
+
+
+def _judge(loss: float, expected: float | None, tolerance: float) -> None:
     if not math.isfinite(loss):
         raise KirjoError(f"preflight: the loss of the first batch is {loss}; check the model's weights and precision")
     if expected is not None and abs(loss - expected) > tolerance:

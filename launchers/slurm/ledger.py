@@ -48,6 +48,11 @@ class Submission:
     submitted: str
     user: str
     code: str
+    # Where the command was given: paths in the steps are relative to it.
+    folder: str
+    max_restarts: int
+    # The variable that tells a rank its GPUs; None: SLURM does.
+    visible_devices: str | None
 
     @property
     def comment(self) -> str:
@@ -94,10 +99,13 @@ def record(
     allocation: Mapping[str, Any],
     needs: Sequence[str],
     code: str,
+    folder: str,
+    max_restarts: int,
+    visible_devices: str | None,
 ) -> Submission:
     """Write down what is about to be submitted."""
-    folder = folder_of(store, submission)
-    folder.mkdir(parents=True)
+    place = folder_of(store, submission)
+    place.mkdir(parents=True)
     found = Submission(
         id=submission,
         name=name,
@@ -107,9 +115,12 @@ def record(
         submitted=_now(),
         user=getpass.getuser(),
         code=code,
+        folder=folder,
+        max_restarts=max_restarts,
+        visible_devices=visible_devices,
     )
     steps = {step.key: step.to_json() for task in tasks for step in task}
-    write_json_atomic(folder / "steps.json", {"format": FORMAT, "steps": steps})
+    write_json_atomic(place / "steps.json", {"format": FORMAT, "steps": steps})
     write(store, found)
     return found
 

@@ -1,0 +1,111 @@
+"""The process that W&B runs in: JSON lines come in, warnings go out; started by tracker.py, ended by its silence.
+
+The first line says what is followed: a step (``{"of": step, "tracking": settings}``) or all rows that have no summary
+run (``{"rows": true}``). Then come ``{"step": n, "values": {...}}`` and at last ``{"end": "done", "summary": {...}}``.
+A step whose process was killed just stops sending.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiment.errors import KirjoError
+from experiment.plan import Step
+from experiment.results import read_verdicts
+from experiment.store import Store
+from experiment.tracking import belongs, rows
+from experiment.tracking.client import Identity, OpenRun, library, open_run
+from experiment.tracking.measured import answers, metrics
+
+# When nothing more comes, W&B has this long to end; then this process ends with it.
+LAST_S = 120
+
+Messages = Iterator[dict[str, Any]]
+
+
+def main(root: str) -> int:
+    """Follow a step, or write rows; returns the exit code."""
+    out = _aside()
+
+    def warn(text: str) -> None:
+        key = os.environ.get("WANDB_API_KEY")
+        out.write(json.dumps({"warning": text.replace(key, "***") if key else text}) + "\n")
+        out.flush()
+
+    messages = (json.loads(line) for line in sys.stdin)
+    try:
+        first = next(messages)
+        if first.get("tracking", {}).get("mode", "offline") == "offline" and "of" in first:
+            os.environ.pop("WANDB_API_KEY", None)
+        store, wandb = Store(Path(root)), library()
+        if "of" in first:
+            _follow(wandb, store, Step.from_json(first["of"]), first["tracking"], messages, warn)
+        else:
+            rows.write_rows(wandb, store, rows.all_rows(store), warn)
+    except KirjoError as error:
+        warn(str(error))
+        return 1
+    except Exception as error:  # noqa: BLE001 - whatever it is, the step must be told in a line
+        lines = str(error).strip().splitlines() or ["no message"]
+        warn(f"W&B tracking failed ({type(error).__name__}: {lines[0]}); the step is not affected")
+        return 1
+    return 0
+
+
+def _aside() -> Any:
+    """The way to the step; what libraries print goes nowhere."""
+    out = os.fdopen(os.dup(1), "w")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    return out
+
+
+def _follow(wandb: Any, store: Store, step: Step, tracking: Mapping[str, Any], messages: Messages, warn: Any) -> None:
+    run = open_run(wandb, store.root, tracking, _identity(store, step), warn)
+    ending: dict[str, Any] = {}
+    for message in messages:
+        if "end" in message:
+            ending = message
+            break
+        run.log(message["step"], message["values"])
+    signal.alarm(LAST_S)
+    done = ending.get("end") == "done"
+    if done:
+        _conclude(run, store, step, tracking, ending.get("summary", {}))
+    run.finish(failed=not done)
+    if done and step.stage == "score":
+        rows.write_rows(wandb, store, rows.rows_of(store, step.key), warn)
+
+
+def _identity(store: Store, step: Step) -> Identity:
+    users = belongs.users(store, step.key)
+    return Identity(
+        id=f"{step.stage}-{step.fingerprint}",
+        name=f"{step.stage} {step.label}",
+        job_type=step.stage,
+        group=belongs.group(store, users),
+        tags=belongs.tags(users),
+        config={**dataclasses.asdict(step), "unmet": list(step.unmet), "runs": [record["name"] for record in users]},
+    )
+
+
+def _conclude(run: OpenRun, store: Store, step: Step, tracking: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+    table = answers(step, store, tracking["answers"])
+    if table is not None and table[1]:
+        run.show("answers", *table)
+    measured = metrics(read_verdicts(store, step.key)) if step.stage == "score" else {}
+    # The summary of a score step has the counts behind the metrics, under the same names.
+    told = {f"count/{name}" if name in measured else name: value for name, value in summary.items()}
+    run.conclude({**told, **measured})
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

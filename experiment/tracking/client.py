@@ -1,0 +1,177 @@
+"""The one place that talks to the W&B library: runs whose files are few and free of secrets."""
+
+from __future__ import annotations
+
+import netrc
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from experiment.errors import KirjoError
+from experiment.tracking.transaction_log import last_step
+
+FOLDER = "wandb"  # in the store
+CLOUD = "https://api.wandb.ai"
+CONNECT_S = 5.0
+INIT_S = 20.0
+FINISH_S = 30.0
+
+MISSING = "W&B is not installed: pip install wandb"
+_LATER = "written to files instead; upload them with: python -m launchers sync"
+
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What W&B shows a run under; the id is the same for the same work, so an interrupted run is gone on with."""
+
+    id: str
+    name: str
+    job_type: str
+    group: str | None
+    tags: list[str]
+    config: Mapping[str, Any] = field(repr=False)
+
+
+class OpenRun:
+    """A W&B run that is being written; steps that it has already are left out."""
+
+    def __init__(self, wandb: Any, run: Any, seen: int) -> None:
+        self._wandb, self._run, self._seen = wandb, run, seen
+
+    def log(self, step: int, values: Mapping[str, Any]) -> None:
+        """One row of the history."""
+        if step > self._seen and values:
+            self._run.log(dict(values), step=step, commit=True)
+            self._seen = step
+
+    def show(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
+        """A table, as the last row of the history."""
+        table = self._wandb.Table(columns=columns, data=rows, allow_mixed_types=True)
+        self.log(self._seen + 1, {name: table})
+
+    def conclude(self, summary: Mapping[str, Any]) -> None:
+        """What came out; stands beside the last values of the history."""
+        self._run.summary.update(dict(summary))
+
+    def finish(self, failed: bool) -> None:
+        """Close the run; a run uploaded as it went on is marked, so that it is not uploaded again."""
+        self._run.finish(exit_code=int(failed))
+        if not self._run.settings._offline:
+            file = Path(self._run.settings.sync_file)
+            file.with_suffix(".wandb.synced").touch()
+
+
+def library() -> Any:
+    """The wandb module.
+
+    Raises:
+        KirjoError: it is not installed.
+    """
+    # Outside the store: logs of W&B's service, which nobody needs.
+    os.environ["WANDB_CACHE_DIR"] = tempfile.mkdtemp(prefix="kirjo-wandb-")
+    os.environ["WANDB_ERROR_REPORTING"] = "false"
+    try:
+        import wandb
+    except ImportError as error:
+        raise KirjoError(f"{MISSING} ({error})") from None
+    if not hasattr(wandb, "init"):  # a folder of that name
+        raise KirjoError(MISSING)
+    return wandb
+
+
+def open_run(wandb: Any, root: Path, tracking: Mapping[str, Any], identity: Identity, warn: Warn) -> OpenRun:
+    """Start or go on with a run; what cannot go online is written to files."""
+    mode = tracking["mode"]
+    if mode == "online" and (reason := _unreachable(wandb)):
+        warn(f"W&B cannot be reached ({reason}): {_LATER}")
+        mode = "offline"
+    folder = root / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):  # W&B would quietly go to another folder
+        pass
+    # Rows of a table wait here for their upload.
+    os.environ["WANDB_DATA_DIR"] = str(folder)
+    try:
+        run = _init(wandb, root, tracking, identity, mode)
+    except Exception as error:
+        if mode == "offline":
+            raise
+        warn(f"W&B did not start online ({type(error).__name__}): {_LATER}")
+        run = _init(wandb, root, tracking, identity, "offline")
+    # Online, the server has said where the run stands; offline, the files of earlier attempts do.
+    seen = max(int(run.step) - 1, last_step(folder, identity.id))
+    return OpenRun(wandb, run, seen)
+
+
+def credentials(url: str) -> bool:
+    """Whether there is a key for the server: from the environment, or as ``wandb login`` leaves one."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    for path in filter(None, (os.environ.get("NETRC"), "~/.netrc", "~/_netrc")):
+        try:
+            if netrc.netrc(str(Path(path).expanduser())).authenticators(urlsplit(url).hostname or ""):
+                return True
+        except (OSError, netrc.NetrcParseError, RuntimeError):
+            continue
+    return False
+
+
+def refused(url: str) -> str | None:
+    """Why there is no talking to the server; None if it, or a proxy on the way, takes connections."""
+    if not credentials(url):
+        return "there is no key: set WANDB_API_KEY, or run wandb login"
+    if any(os.environ.get(name) for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY")):
+        return None
+    parts = urlsplit(url)
+    try:
+        address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+        socket.create_connection(address, timeout=CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        return f"no connection to {parts.hostname}: {getattr(error, 'strerror', None) or error}"
+    return None
+
+
+def _unreachable(wandb: Any) -> str | None:
+    return refused(str(wandb.setup().settings.base_url or CLOUD))
+
+
+def _init(wandb: Any, root: Path, tracking: Mapping[str, Any], identity: Identity, mode: str) -> Any:
+    settings = wandb.Settings(
+        root_dir=str(root),
+        # Nothing of the machine, the command line, the environment or the code.
+        console="off",
+        disable_code=True,
+        disable_git=True,
+        disable_job_creation=True,
+        save_code=False,
+        x_disable_machine_info=True,
+        x_disable_meta=True,
+        x_disable_stats=True,
+        x_save_requirements=False,
+        program="kirjo",
+        silent=True,
+        symlink=False,
+        init_timeout=INIT_S,
+        finish_timeout=FINISH_S,
+    )
+    return wandb.init(
+        settings=settings,
+        mode=mode,
+        project=tracking["project"],
+        entity=tracking["entity"],
+        id=identity.id,
+        name=identity.name,
+        group=identity.group,
+        job_type=identity.job_type,
+        tags=identity.tags,
+        config=dict(identity.config),
+        resume="allow",
+        reinit="finish_previous",
+    )

@@ -1,0 +1,91 @@
+"""One summary run per row of a sweep: written once, when the last score of the row is there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+from experiment.claims import Claim
+from experiment.fingerprint import write_json_atomic
+from experiment.results import RunResult, load_results, read_verdicts
+from experiment.store import Store
+from experiment.tracking import belongs
+from experiment.tracking.client import FOLDER, Identity, Warn, open_run
+from experiment.tracking.measured import metrics
+
+ROWS = "rows"  # in the W&B folder: one small file per row that has its summary run
+
+
+def row_id(run_id: str) -> str:
+    """The W&B id of a row: derived from the run's, whose length and characters W&B would not take."""
+    return f"row-{hashlib.sha256(run_id.encode()).hexdigest()[:16]}"
+
+
+def write_rows(wandb: Any, store: Store, runs: Iterable[RunResult], warn: Warn) -> int:
+    """Write the summary runs of the rows that are tracked, complete, and have none yet; returns how many."""
+    written = 0
+    for run in runs:
+        if (
+            run.config.get("tracking", {}).get("name") == "wandb"
+            and not _marker(store, run).exists()
+            and _complete(run)
+        ):
+            written += _write_once(wandb, store, run, warn)
+    return written
+
+
+def all_rows(store: Store) -> list[RunResult]:
+    """The rows there are."""
+    return load_results(store)
+
+
+def rows_of(store: Store, key: str) -> list[RunResult]:
+    """The rows that a step belongs to."""
+    return [run for run in load_results(store) if key in run.steps.values()]
+
+
+def _write_once(wandb: Any, store: Store, run: RunResult, warn: Warn) -> bool:
+    """Several processes may see the row complete at once: one of them holds its claim."""
+    marker = _marker(store, run)
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    claim = Claim.acquire(marker.with_suffix(""))
+    if claim is None:
+        return False
+    with claim:
+        if marker.exists():
+            return False
+        opened = open_run(wandb, store.root, run.config["tracking"], _identity(store, run), warn)
+        opened.conclude(_summary(store, run))
+        opened.finish(failed=False)
+        write_json_atomic(marker, {"run": run.id, "wandb": row_id(run.id)})
+    return True
+
+
+def _identity(store: Store, run: RunResult) -> Identity:
+    record = {"id": run.id, "axes": run.axes}
+    config = {**run.config, "axes": dict(run.axes), "steps": dict(run.steps), "overrides": list(run.overrides)}
+    group = belongs.group(store, [record])
+    return Identity(row_id(run.id), run.name, "row", group, belongs.tags([record]), {**config, "run": run.id})
+
+
+def _summary(store: Store, run: RunResult) -> dict[str, Any]:
+    """``fi/instruction_strict`` and so on, and what training ended with."""
+    found: dict[str, Any] = {}
+    for language in run.languages:
+        key = run.steps[f"score.{language}"]
+        found |= {f"{language}/{name}": share for name, share in metrics(read_verdicts(store, key)).items()}
+    for role in run.steps:
+        manifest = run.manifest(role)
+        loss = manifest.summary.get("final_loss") if manifest else None
+        if loss is not None:
+            found[f"{role}/final_loss"] = loss
+    return found
+
+
+def _complete(run: RunResult) -> bool:
+    return all(run.store.is_complete(*run.steps[f"score.{language}"].split("/")) for language in run.languages)
+
+
+def _marker(store: Store, run: RunResult) -> Any:
+    return store.root / FOLDER / ROWS / f"{row_id(run.id)}.json"

@@ -1,0 +1,104 @@
+"""launcher=slurm: submit the whole plan as jobs, in the order of their dependencies, and return."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from rich.console import Console
+
+from experiment.errors import KirjoError
+from experiment.plan import Plan
+from experiment.resources import Launcher, unset_options
+from experiment.show import counted
+from experiment.store import Store
+from launchers.slurm import plans
+from launchers.slurm.advance import Advanced, advance, note_waiting
+
+COMMANDS = ("sbatch", "squeue", "scontrol", "scancel")
+# File systems that only the machine itself sees.
+LOCAL_FILE_SYSTEMS = ("tmpfs", "ramfs", "devtmpfs")
+
+
+def launch(plan: Plan, store: Store, launcher: Launcher) -> int:
+    """Submit what is needed, not in the store and not in flight; returns 0 as soon as SLURM has it all."""
+    began = time.monotonic()
+    refuse_without_slurm()
+    unset = unset_options(launcher)
+    if unset:
+        raise KirjoError("\n".join(unset))
+    warn_of_local_store(store.root)
+    launched = plans.save(store, plan.id, plan, at_home(launcher), str(Path.cwd()), _now())
+    found = advance(store, launched)
+    if found.waiting:
+        note_waiting(store, True)
+    _say(plan, store, found, Console(), time.monotonic() - began)
+    return 0
+
+
+def refuse_without_slurm() -> None:
+    """KirjoError unless SLURM's commands are here."""
+    missing = [name for name in COMMANDS if shutil.which(name) is None]
+    if missing:
+        raise KirjoError(
+            f"launcher=slurm needs SLURM's commands, and {', '.join(missing)} cannot be found here: give the command on "
+            "the cluster's login node (outside containers), or use launcher=local"
+        )
+
+
+def warn_of_local_store(root: Path) -> None:
+    """Nodes must see the store: say so where it certainly cannot be."""
+    kind = file_system(root)
+    if kind in LOCAL_FILE_SYSTEMS:
+        print(
+            f"warning: the store {root.resolve()} is on {kind}, which other machines do not see; "
+            "put it on a shared file system (store=/scratch/...)",
+            file=sys.stderr,
+        )
+
+
+def file_system(path: Path) -> str | None:
+    """The type of the file system that holds the path; None where that cannot be told."""
+    try:
+        mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    except OSError:
+        return None
+    target = path.resolve()
+    holding = [(mount[1], mount[2]) for mount in mounts if target.is_relative_to(mount[1])]
+    return max(holding, key=lambda mount: len(mount[0]))[1] if holding else None
+
+
+def at_home(launcher: Launcher) -> Launcher:
+    """The launcher with this Python where none is named: on a shared file system the nodes have it too."""
+    return replace(
+        launcher, python=launcher.python or sys.executable, submit_python=launcher.submit_python or sys.executable
+    )
+
+
+def _say(plan: Plan, store: Store, found: Advanced, out: Console, seconds: float) -> None:
+    jobs = len(set(found.submitted.values()))
+    parts = [f"{counted(len(found.submitted), 'step')} submitted in {counted(jobs, 'job')}"]
+    if found.attached:
+        parts.append(f"{len(found.attached)} in flight already")
+    if found.waiting:
+        parts.append(f"{len(found.waiting)} waiting for room in the queue (submitted when jobs end)")
+    there = len(plan.steps) - len(found.submitted) - len(found.attached) - len(found.waiting)
+    parts.append(f"{there} not needed or there already")
+    _line(out, f"{', '.join(parts)}; {counted(len(plan.runs), 'run')}; store: {store.root}; {seconds:.1f} s")
+    stages = Counter(key.split("/")[0] for key in found.submitted)
+    if stages:
+        _line(out, "submitted: " + ", ".join(f"{count} {stage}" for stage, count in stages.items()))
+        _line(out, f"to watch:  python -m launchers status --store {store.root}")
+
+
+def _line(out: Console, text: str) -> None:
+    out.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

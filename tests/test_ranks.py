@@ -1,0 +1,364 @@
+"""Ranks: what they tell each other, who publishes, and that training on many is training on one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch.distributed import TCPStore
+
+from experiment import stop
+from experiment.errors import KirjoError
+from experiment.execute import what_to_do
+from experiment.plan import Step
+from experiment.ranks import ALONE, Channel, Ranks
+from experiment.resources import Parallel
+from experiment.sources.source import Source
+from experiment.store import Store
+from experiment.task import Task
+from experiment.training.parallel import FilledSampler, deepspeed_config, parallel_of
+from tests import models
+from tests.ranked import ROOT, environment, free_ports, spread, together
+from tests.test_training import PAIRS, checkpoint, new_store
+
+# Twice the pairs with other prompts: 14, so that the last of the batches of 8 has 6.
+MANY_PAIRS = [(f"{number}: {prompt}", chosen, rejected) for number in (1, 2) for prompt, chosen, rejected in PAIRS[:7]]
+SAME = ("loss", "grad_norm", "learning_rate", "step")
+
+
+def sft(base: Path, folder: Path, **settings: Any) -> tuple[Store, Step]:
+    """22 rows in batches of 8: the last one has 6."""
+    store, mix = new_store(folder)
+    return store, models.sft_step(mix, base, micro_batch=8, **{"global_batch": 8, **settings})
+
+
+def dpo(folder: Path, **settings: Any) -> tuple[Store, Step]:
+    folder.mkdir(exist_ok=True)
+    store = Store.open(folder / "store", create=True)
+    model = checkpoint(store)
+    pairs = models.pair_step(models.pairs_file(folder.parent / "pairs.jsonl", MANY_PAIRS))
+    reference = models.reference_step(model, pairs)
+    for step in (pairs, reference):
+        models.finish(store, step)
+    return store, models.dpo_step(model, {"en": reference}, micro_batch=8, **{"global_batch": 8, **settings})
+
+
+def done_by(store: Store, step: Step, size: int = 2) -> None:
+    outcomes = together(store, step, size)
+    assert [outcome.state for outcome in outcomes] == ["done"] * size, outcomes
+    assert outcomes[0] == outcomes[1]
+
+
+def alike(left: tuple[Store, Step], right: tuple[Store, Step], rel: float = 1e-4, gap: float = 1e-6) -> None:
+    """The curves tell of the same training, and it ends at the same weights, in the same files."""
+    ours, theirs = models.history(*left), models.history(*right)
+    assert len(ours) == len(theirs) > 3
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.keys() == other.keys()
+        for name in SAME:
+            assert mine[name] == pytest.approx(other[name], rel=rel, abs=1e-6), (name, mine, other)
+    folders = [store.artifact(step.stage, step.fingerprint) for store, step in (left, right)]
+    names = [sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*")) for folder in folders]
+    assert names[0] == names[1]
+    tensors = [load_file(folder / "model" / "model.safetensors") for folder in folders]
+    assert tensors[0].keys() == tensors[1].keys()
+    for name, tensor in tensors[0].items():
+        assert tensor.dtype == tensors[1][name].dtype
+        # A key's bias adds the same to all scores of a query: its gradient is rounding alone, and Adam divides by that.
+        if not name.endswith("query_key_value.bias"):
+            assert float((tensor.float() - tensors[1][name].float()).abs().mean()) < gap, name
+
+
+class TestTheSameTraining:
+    def test_sft_whose_second_rank_is_killed_goes_on_and_ends_as_one_process_does(
+        self, base: Path, tmp_path: Path
+    ) -> None:
+        alone = sft(base, tmp_path / "alone", loss_on="assistant", checkpoint_every=2)
+        models.finish(*alone)
+        store, step = sft(base, tmp_path / "ranks", loss_on="assistant", checkpoint_every=2)
+        step = spread(step, "ddp", micro_batch=4)
+        first, second = together(store, step, does={1: "kill 5"})
+        assert (first.state, second.reason) == ("failed", "ended with -9")
+        assert first.reason.startswith("another rank died or hung: look at the end of its log"), first
+        assert not store.is_complete(step.stage, step.fingerprint)
+        done_by(store, step)
+        assert models.summary(store, step)["resumed_from"] == 4  # in the second epoch, which has another order
+        alike((store, step), alone)
+        manifest = store.read_manifest(step.stage, step.fingerprint)
+        assert manifest is not None
+        assert manifest.execution["ranks"] == 2
+        assert not list(store.artifact(step.stage, step.fingerprint).glob(".*"))
+
+    def test_dpo_that_was_told_to_stop_saves_and_goes_on(self, tmp_path: Path) -> None:
+        alone = dpo(tmp_path / "alone")
+        models.finish(*alone)
+        store, step = dpo(tmp_path / "ranks")
+        step = spread(step, "ddp", micro_batch=2)
+        # One rank alone hears of it; the other learns it at the end of the step.
+        outcomes = together(store, step, does={1: "stop 3"})
+        assert [outcome.state for outcome in outcomes] == ["stopped", "stopped"], outcomes
+        assert not list(store.base("dpo", step.fingerprint).parent.glob("*.claim-*"))
+        done_by(store, step)
+        assert models.summary(store, step)["resumed_from"] == 3
+        alike((store, step), alone)
+        for mine, other in zip(models.history(store, step), models.history(*alone), strict=True):
+            assert mine["rewards/margins"] == pytest.approx(other["rewards/margins"], abs=0.02)
+
+    def test_one_process_that_is_told_to_stop_saves_and_goes_on(self, base: Path, tmp_path: Path) -> None:
+        alone = sft(base, tmp_path / "alone")
+        models.finish(*alone)
+        store, step = sft(base, tmp_path / "stopped")
+
+        def progress(done: int, _of: int) -> None:
+            if done == 4:
+                stop.request()
+
+        try:
+            assert models.attempt(store, step, progress).state == "stopped"
+            assert models.attempt(store, step).state == "stopped"  # the request stands
+        finally:
+            stop._requested = False
+        models.finish(store, step)
+        assert models.summary(store, step)["resumed_from"] == 4
+        assert models.weights(store, step) == models.weights(*alone)
+        assert models.history(store, step) == models.history(*alone)
+
+
+class TestWhoWrites:
+    @pytest.mark.slow
+    def test_a_failing_rank_says_why_and_nothing_is_published(self, base: Path, tmp_path: Path) -> None:
+        """The fault shows before training, on rank 0 alone: the others hear of it instead of waiting."""
+        store, step = sft(base, tmp_path, max_length=4, max_truncated=0.1)
+        outcomes = together(store, spread(step, "ddp", micro_batch=4))
+        assert [outcome.state for outcome in outcomes] == ["failed", "failed"]
+        assert "preflight" in outcomes[0].reason
+        assert not store.artifact("sft", step.fingerprint).exists()
+
+    def test_each_rank_would_train_alone(self, base: Path, tmp_path: Path) -> None:
+        store, step = sft(base, tmp_path)
+        task = Task(spread(step, "single", 4), store, tmp_path, models.quiet, Ranks(0, 2))
+        with pytest.raises(KirjoError, match="2 ranks would each train alone: choose parallel=ddp"):
+            parallel_of(task)
+
+
+@given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 6), st.integers(0, 3))
+def test_ranks_share_out_the_permutation_of_one_process(rows: int, micro: int, size: int, epoch: int) -> None:
+    from accelerate.data_loader import BatchSamplerShard, SeedableRandomSampler
+    from torch.utils.data import BatchSampler
+
+    one = SeedableRandomSampler(range(rows), data_seed=7)
+    one.set_epoch(epoch)
+    expected = list(one)
+    shares = [
+        list(
+            BatchSamplerShard(
+                BatchSampler(FilledSampler(rows, micro * size, 7, lambda: epoch), micro, drop_last=False), size, rank
+            )
+        )
+        for rank in range(size)
+    ]
+    passes = list(zip(*shares, strict=True))  # as many passes on each rank
+    assert all(len(batch) == micro for one_pass in passes for batch in one_pass)
+    seen = [row for one_pass in passes for batch in one_pass for row in batch]
+    assert seen[:rows] == expected
+    assert seen[rows:] == [rows] * (len(seen) - rows)
+    assert len(seen) - rows < micro * size
+
+
+def test_deepspeed_is_told_what_the_trainer_is() -> None:
+    from experiment.config import Training
+
+    training = Training(**{**models.SFT, "global_batch": 128, "precision": "bf16"}, micro_batch=2, max_grad_norm=0.5)
+    config = deepspeed_config(Parallel(name="zero3", offload="optimizer"), training, 32)
+    assert (config["train_batch_size"], config["gradient_accumulation_steps"]) == (128, 2)
+    assert config["train_micro_batch_size_per_gpu"] == 2
+    assert config["gradient_clipping"] == 0.5
+    assert config["bf16"] == {"enabled": True}
+    assert config["zero_optimization"]["stage"] == 3
+    assert config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] is True
+    assert config["zero_optimization"]["offload_optimizer"]["device"] == "cpu"
+    assert "optimizer" not in config
+    assert "scheduler" not in config
+    with pytest.raises(KirjoError, match="a global batch of 128 cannot be made"):
+        deepspeed_config(Parallel(name="zero2"), training, 48)
+
+
+class TestTelling:
+    """Threads with a connection each stand for processes here; the server is the real one."""
+
+    @pytest.fixture
+    def pair(self) -> tuple[Ranks, Ranks]:
+        port = free_ports()[0]
+        stores = [
+            TCPStore("127.0.0.1", port, 2, rank == 0, timedelta(seconds=20), wait_for_workers=False)
+            for rank in range(2)
+        ]
+        ranks = [Ranks(rank, 2, Channel(store, 2, f"127.0.0.1:{port}")) for rank, store in enumerate(stores)]
+        for one in ranks:
+            one.begin()
+        return ranks[0], ranks[1]
+
+    def elsewhere(self, work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
+        found: list[Any] = []
+
+        def run() -> None:
+            try:
+                found.append(work())
+            except BaseException as error:  # noqa: BLE001 - it is what is looked at
+                found.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        return thread, found
+
+    def test_who_waits_hears_it_however_late_it_comes(self, pair: tuple[Ranks, Ranks]) -> None:
+        first, second = pair
+        thread, found = self.elsewhere(lambda: second.hear("news"))
+        time.sleep(0.3)
+        assert not found
+        first.tell("news", {"ä": [1, 2.5, None]})
+        thread.join(5)
+        assert found == [{"ä": [1, 2.5, None]}]
+        assert second.hear("news") == {"ä": [1, 2.5, None]}
+
+    def test_only_rank_0_makes_what_they_agree_on(self, pair: tuple[Ranks, Ranks]) -> None:
+        first, second = pair
+        thread, found = self.elsewhere(lambda: second.agree("number", lambda: 1 / 0))
+        assert first.agree("number", lambda: 5) == 5
+        thread.join(5)
+        assert found == [5]
+
+    def test_nobody_leaves_a_meeting_before_all_are_there(self, pair: tuple[Ranks, Ranks]) -> None:
+        first, second = pair
+        thread, found = self.elsewhere(lambda: second.meet("here"))
+        time.sleep(0.2)
+        assert not found
+        first.meet("here")
+        thread.join(5)
+        assert found == [None]
+
+    def test_names_are_free_again_in_the_next_step(self, pair: tuple[Ranks, Ranks]) -> None:
+        first, second = pair
+        for number in (1, 2):
+            first.tell("number", number)
+            assert second.hear("number") == number
+            first.begin()
+            second.begin()
+
+    @pytest.mark.parametrize(("state", "expected"), [("failed", KirjoError), ("stopped", stop.Stopped)])
+    def test_a_rank_that_leaves_is_waited_for_by_nobody(
+        self, pair: tuple[Ranks, Ranks], state: str, expected: type[BaseException]
+    ) -> None:
+        first, second = pair
+        thread, found = self.elsewhere(lambda: first.meet("end"))
+        second.leave(state, "the disk is full")
+        thread.join(5)
+        (error,) = found
+        assert isinstance(error, expected)
+        if state == "failed":
+            assert str(error) == "rank 1 failed: the disk is full"
+
+    def test_prepared_data_is_made_once_and_read_by_the_others(self, pair: tuple[Ranks, Ranks], tmp_path: Path) -> None:
+        rows = [{"input_ids": [1, 2], "labels": [-100, 2], "text": "ä"}]
+        step = models.mix_step(Source(reader="demo", language="en", rows=2, seed=2))
+        tasks = [Task(step, Store(tmp_path), tmp_path, models.quiet, ranks) for ranks in (*pair, ALONE)]
+        thread, found = self.elsewhere(lambda: tasks[1].prepare("rows", lambda: 1 / 0))
+        assert tasks[0].prepare("rows", lambda: rows) == rows
+        thread.join(5)
+        assert found == [rows]
+        assert [path.name for path in tmp_path.iterdir()] == [".prepared"]
+        assert tasks[2].prepare("alone", lambda: rows) == rows
+        assert [path.name for path in (tmp_path / ".prepared").iterdir()] == ["rows.json"]
+
+
+def test_a_dead_rank_0_is_not_waited_for() -> None:
+    begin = "import os, time\nfrom experiment.ranks import Ranks\nranks = Ranks.from_environment()\nranks.begin()\n"
+    die, hear = begin + "time.sleep(1)\nos._exit(9)", begin + "ranks.hear('never')"
+    ports = free_ports()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            env=environment(rank, 2, ports),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank, program in enumerate((die, hear))
+    ]
+    said, _ = processes[1].communicate(timeout=60)
+    assert processes[0].wait(timeout=60) == 9
+    assert processes[1].returncode == 1
+    assert f"KirjoError: rank 0 at 127.0.0.1:{ports[1]} cannot be reached any more: it died" in said, said
+
+
+class TestEnvironment:
+    def test_one_process_is_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("RANK", "WORLD_SIZE"):
+            monkeypatch.delenv(name, raising=False)
+        assert Ranks.from_environment() is ALONE
+        assert ALONE.first
+        ALONE.begin()
+        ALONE.meet("nobody")
+        assert ALONE.agree("anything", lambda: 3) == 3
+
+    @pytest.mark.parametrize(
+        ("more", "said"),
+        [
+            ({}, "MASTER_ADDR is not set"),
+            ({"MASTER_ADDR": "h"}, "MASTER_PORT is not set"),
+            ({"MASTER_ADDR": "h", "MASTER_PORT": "many"}, "must be numbers"),
+            ({"MASTER_ADDR": "h", "MASTER_PORT": "1", "RANK": "2"}, "RANK=2 is none of the 2 ranks"),
+        ],
+    )
+    def test_what_is_missing_is_named(self, monkeypatch: pytest.MonkeyPatch, more: dict[str, str], said: str) -> None:
+        for name in ("MASTER_ADDR", "MASTER_PORT", "CONTROL_PORT"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in {"RANK": "0", "WORLD_SIZE": "2", **more}.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(KirjoError, match=said):
+            Ranks.from_environment()
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", "out of memory: lower micro_batch"),
+        ("OutOfMemoryError: HIP out of memory. Tried to allocate 2.00 GiB", "out of memory"),
+        ("RuntimeError: [enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory", "out of me"),
+        ("MemoryError: no message", "out of memory"),
+        ("OSError: [Errno 12] Cannot allocate memory", "out of memory"),
+        (
+            "RuntimeError: [../third_party/gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.1]:2",
+            "died",
+        ),
+        ("RuntimeError: Connection reset by peer", "another rank died or hung"),
+        ("DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:1970, remote process exited", "another rank died"),
+        ("RuntimeError: [Rank 3] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=12)", "another rank"),
+        ("RuntimeError: Timed out waiting 1800000ms for recv operation to complete", "another rank died or hung"),
+        ("DistStoreError: Timed out after 601 seconds waiting for clients. 1/2 clients joined.", "another rank"),
+        ("ValueError: the memory of a fish", ""),
+        ("OSError: [Errno 2] No such file or directory: 'broadcast.json'", ""),
+    ],
+)
+def test_what_to_do_about_it(text: str, advice: str) -> None:
+    found = what_to_do(text)
+    assert advice in found
+    assert bool(advice) == bool(found)
+
+
+def test_the_real_words_of_a_failed_allocation() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60)
+    assert what_to_do(f"{type(caught.value).__name__}: {caught.value}").startswith("out of memory")

@@ -1,0 +1,182 @@
+"""Sweeps on a real SLURM cluster of two nodes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from experiment.store import Store
+from launchers.slurm import ledger
+from tests import sweeps
+from tests.launched import jobs, launch, launchers, settled, slurm, status, until, wait_for
+
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("cluster")]
+
+TABLE1 = ("experiment=table1", "mix=0,10,100", "-m")
+
+
+@pytest.fixture(scope="module")
+def local_scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the same sweep gives on this machine, without SLURM."""
+    store = tmp_path_factory.mktemp("local") / "store"
+    found = sweeps.run(*TABLE1, store=store)
+    assert found.returncode == 0, found.stderr
+    return sweeps.scores(store)
+
+
+def test_a_sweep_gives_the_scores_of_a_local_run_and_does_each_step_once(tmp_path, local_scores):
+    store = tmp_path / "store"
+    said = launch(*TABLE1, store=store)
+    assert "submitted in" in said.stdout
+    found = settled(store)
+    assert {run["state"] for run in found["runs"]} == {"done"}, found
+    assert sweeps.scores(store) == local_scores
+    assert set(sweeps.endings(store).values()) == {1}
+    again = launch(*TABLE1, store=store)
+    assert "0 steps submitted" in again.stdout
+    codes = [ledger.exit_code(Store(store), one.id, task) for one in ledger.submissions(Store(store)) for task in range(len(one.tasks))]
+    assert set(codes) == {0}
+
+
+def test_two_shells_that_launch_overlapping_sweeps_at_once_submit_shared_steps_once(tmp_path, local_scores):
+    store = tmp_path / "store"
+    shells = [
+        subprocess.Popen(
+            sweeps.command("launcher=slurm", f"mix={mixes}", "-m", store=store),
+            cwd=sweeps.ROOT,
+            env=sweeps.ENVIRONMENT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for mixes in ("0,10", "10,100")
+    ]
+    for shell in shells:
+        out, err = shell.communicate(timeout=120)
+        assert shell.returncode == 0, out + err
+    submitted = [key for one in ledger.submissions(Store(store)) for task in one.tasks for key in task.steps]
+    assert len(submitted) == len(set(submitted))
+    settled(store)
+    assert sweeps.scores(store) == local_scores
+    assert set(sweeps.endings(store).values()) == {1}
+
+
+def test_a_cancelled_job_stops_what_needs_it_and_one_retry_completes_the_sweep(tmp_path, local_scores):
+    store = tmp_path / "store"
+    launch(*TABLE1, store=store)
+    step = until(store, "sft", "running")
+    slurm("scancel", step["job"])
+    found = settled(store)
+    cancelled = next(one for one in found["steps"] if one["fingerprint"] == step["fingerprint"])
+    assert cancelled["state"] == "failed"
+    assert "cancel" in cancelled["reason"].lower()
+    assert {one["state"] for one in found["steps"] if one["stage"] == "generate"} >= {"blocked"}
+    retried = launchers("retry", store=store)
+    assert retried.returncode == 0, retried.stderr
+    settled(store)
+    assert sweeps.scores(store) == local_scores
+    assert set(sweeps.endings(store).values()) <= {1}
+
+
+def test_jobs_beyond_the_limit_are_submitted_by_the_jobs_that_end(tmp_path, local_scores):
+    store = tmp_path / "store"
+    said = launch(*TABLE1, "launcher.max_jobs=3", store=store)
+    assert "waiting for room" in said.stdout
+    most = 0
+    while "not submitted" in {step["state"] for step in status(store)["steps"]}:
+        most = max(most, len(slurm("squeue", "--me", "-r", "-h").splitlines()))
+    settled(store)
+    assert sweeps.scores(store) == local_scores
+    assert set(sweeps.endings(store).values()) == {1}
+
+
+def test_what_runs_is_the_code_of_the_launch(tmp_path):
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    for name in ("experiment", "launchers", "conf", "analysis", "hydra_plugins"):
+        subprocess.run(["cp", "-r", str(sweeps.ROOT / name), str(checkout / name)], check=True)
+    store = tmp_path / "store"
+    line = sweeps.command("launcher=slurm", "mix=0", "benchmark.languages=[en]", "+launcher.sbatch.begin=now+3", store=store)
+    subprocess.run(line, cwd=checkout, env={**sweeps.ENVIRONMENT, "PYTHONPATH": str(checkout)}, check=True, timeout=120)
+    (checkout / "launchers" / "slurm" / "node.py").write_text("raise RuntimeError('edited while jobs waited')\n")
+    found = settled(store)
+    assert {run["state"] for run in found["runs"]} == {"done"}, found
+
+
+def test_sbatchs_own_words_reach_the_user(tmp_path):
+    found = launch("mix=0", "launcher.partition=nowhere", store=tmp_path / "store", expect=2)
+    assert "invalid partition" in found.stderr.lower()
+    assert "launcher.partition" in found.stderr
+    assert "Traceback" not in found.stderr
+    assert jobs(tmp_path / "store") == []
+
+
+def test_a_timeout_is_announced_saved_and_gone_on_with(tmp_path):
+    """A walltime of one minute is over before the training is: it is told, saves, is queued again, and goes on."""
+    store = tmp_path / "store"
+    launch(
+        "mix=0",
+        "benchmark.languages=[en]",
+        "sft.epochs=4000",
+        "sft.checkpoint_every=1000000",
+        "launcher.resources.sft.walltime_min=1",
+        "launcher.stop_before_s=25",
+        store=store,
+    )
+    found = settled(store, seconds=600)
+    (training,) = [step for step in found["steps"] if step["stage"] == "sft"]
+    assert training["state"] == "done", found
+    assert training["restarts"] >= 1
+    text = Path(training["log"]).read_text()
+    assert text.count("--- stopped") == training["restarts"]
+
+
+RANKS = (
+    "mix=100",
+    "benchmark.languages=[en]",
+    "sft.micro_batch=2",
+    "launcher.resources.sft.ranks=4",
+    "launcher.resources.sft.nodes=2",
+)
+
+
+def curve(store: Path) -> list[dict[str, float]]:
+    (found,) = store.glob("sft/*/history.jsonl")
+    return [json.loads(line) for line in found.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "zero3"])
+def test_ranks_on_two_nodes_learn_what_one_process_learns(tmp_path, parallel):
+    alone, store = tmp_path / "alone", tmp_path / "store"
+    assert sweeps.run(*RANKS[:3], store=alone).returncode == 0
+    launch(*RANKS, f"parallel={parallel}", store=store)
+    found = settled(store, seconds=400)
+    assert {run["state"] for run in found["runs"]} == {"done"}, found
+    one, four = curve(alone), curve(store)
+    assert len(one) == len(four) > 3
+    for expected, came in zip(one, four, strict=True):
+        assert came["learning_rate"] == expected["learning_rate"]
+        assert came["loss"] == pytest.approx(expected["loss"], abs=2e-4)
+    (record,) = [json.loads(path.read_text()) for path in store.glob("sft/*/manifest.json")]
+    assert record["execution"]["resources"]["nodes"] == 2
+    # The next stage, of one process, has read the weights.
+    assert list(store.glob("generate/*/responses.jsonl"))
+
+
+def test_a_requeued_job_of_many_ranks_goes_on_from_its_checkpoint(tmp_path):
+    store = tmp_path / "store"
+    launch(*RANKS, "parallel=zero3", "sft.epochs=120", "sft.checkpoint_every=5", store=store)
+    step = until(store, "sft", "running")
+    work = store / "sft" / f"{step['fingerprint']}.work"
+    wait_for(lambda: list(work.glob("checkpoints/*/complete")))
+    slurm("scontrol", "requeue", step["job"])
+    found = settled(store, seconds=600)
+    (training,) = [one for one in found["steps"] if one["stage"] == "sft"]
+    assert (training["state"], training["restarts"]) == ("done", 1), found
+    (record,) = [json.loads(path.read_text()) for path in store.glob("sft/*/manifest.json")]
+    assert record["summary"]["resumed_from"] >= 5
+    steps = [entry["step"] for entry in curve(store) if "loss" in entry]
+    assert steps == list(range(1, len(steps) + 1))
