@@ -46,11 +46,11 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	$(PIP) -e .
 	touch $@
 
-# The demo does without these. DeepSpeed comes as source. It is built apart from the environment, where it does not see
-# torch: so it neither fetches a second torch nor asks for CUDA's compiler, and compiles what a training needs when that
-# starts (DS_BUILD_OPS=0; needs g++).
+# The demo does without these. DeepSpeed comes as source. It is built apart from the environment (--use-pep517, which
+# older pips do not do by themselves), where it does not see torch: so it neither fetches a second torch nor asks for
+# CUDA's compiler. What a training needs it compiles when that starts (needs g++).
 $(VENV)/ready-dev: $(VENV)/ready
-	DS_BUILD_OPS=0 $(PIP) -e ".[dev,wandb,deepspeed]"
+	DS_BUILD_OPS=0 $(PIP) --use-pep517 -e ".[dev,wandb,deepspeed]"
 	touch $@
 
 clean:

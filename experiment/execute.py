@@ -72,7 +72,7 @@ def execute(
         outcome = Outcome("failed", str(error))
     except Exception as error:  # noqa: BLE001 - whatever a stage raises fails this step and no other
         traceback.print_exc()
-        outcome = Outcome("failed", reason_of(error, store.root))
+        outcome = Outcome("failed", ranks.failure() or reason_of(error, store.root))
     if outcome.state in ("stopped", "failed"):
         ranks.leave(outcome.state, outcome.reason)
     return outcome

@@ -53,8 +53,8 @@ class Channel:
         """
         pause = 0.01
         while not self._has(name):
-            if self._has("left"):
-                self._follow()
+            if left := self.left():
+                raise Stopped if left["state"] == "stopped" else KirjoError(_words(left))
             time.sleep(pause)
             pause = min(2 * pause, POLL_S)
         with self._connected():
@@ -71,12 +71,13 @@ class Channel:
             if self.count("leaving") == 1:
                 self.put("left", {"rank": rank, "state": state, "reason": reason})
 
-    def _follow(self) -> None:
+    def left(self) -> dict[str, Any] | None:
+        """Who was the first to leave, in which state and why; None if nobody has."""
+        if not self._has("left"):
+            return None
         with self._connected():
-            left = json.loads(self.store.get(f"{self.scope}/left"))
-        if left["state"] == "stopped":
-            raise Stopped
-        raise KirjoError(f"rank {left['rank']} failed: {left['reason']}")
+            found: dict[str, Any] = json.loads(self.store.get(f"{self.scope}/left"))
+        return found
 
     def _has(self, name: str) -> bool:
         with self._connected():
@@ -161,6 +162,15 @@ class Ranks:
         """Tell those who wait, now or later, that this rank will not come any further."""
         if self.channel:
             self.channel.leave(self.rank, state, reason)
+            if self.first:
+                time.sleep(2 * POLL_S)  # the others' connections end with this process
+
+    def failure(self) -> str | None:
+        """What another rank said before it left: the reason why a connection to it broke a moment ago."""
+        with contextlib.suppress(KirjoError):
+            left = self.channel.left() if self.channel else None
+            return _words(left) if left and left["state"] == "failed" and left["rank"] != self.rank else None
+        return None
 
     def part(self, seconds: float = 60.0) -> None:
         """Every rank calls it last; rank 0 stays (for a while at most) until all others have heard everything."""
@@ -175,6 +185,10 @@ class Ranks:
 
 
 ALONE = Ranks()
+
+
+def _words(left: dict[str, Any]) -> str:
+    return f"rank {left['rank']} failed: {left['reason']}"
 
 
 @contextlib.contextmanager

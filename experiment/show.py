@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from experiment.cost.display import show_costs
-from experiment.cost.estimate import Costs
 from experiment.plan import Plan
 from experiment.stages import STAGES
+
+if TYPE_CHECKING:
+    from experiment.cost.estimate import Costs
 
 
 def counted(number: int, thing: str) -> str:
@@ -36,6 +38,8 @@ def show_plan(
         highlight=False,
     )
     if costs is not None:
+        from experiment.cost.display import show_costs  # what only counts words (status) is spared the import
+
         show_costs(console, plan, costs, jobs)
     unmet = dict.fromkeys(
         line for key, step in plan.steps.items() if states[key] in ("missing", "running") for line in step.unmet

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -184,7 +183,7 @@ def _claims(store: Store, keys: Iterable[str], queue: Mapping[str, QueueEntry] |
 
 def _with_claims(store: Store, stage: str) -> set[str]:
     try:
-        names = os.listdir(store.root / stage)
+        names = [path.name for path in (store.root / stage).iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return set()
     return {f"{stage}/{name.partition('.')[0]}" for name in names if ".claim-" in name}

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from experiment.plan import Step
 from experiment.store import Store
@@ -156,15 +157,16 @@ class _Judge:
         if reasons.never_satisfied(entry):
             return StepState(key, "blocked", reason=f"a job that it waited for failed: {reasons.RETRY}")
         if waits_for or entry.reason == "Dependency":
-            return StepState(key, "waiting", reason="" if waits_for else entry.dependency, waits_for=waits_for)
+            # A step without needs of its own waits with the job that it shares.
+            return StepState(key, "waiting", waits_for=waits_for or self._job_waits_for(attempt))
         return StepState(key, "queued", reason=reasons.queued(entry), since=entry.start)
 
-    def _from_words(self, key: str, words: Mapping[str, object]) -> StepState:
+    def _from_words(self, key: str, words: Mapping[str, Any]) -> StepState:
         """What the task says of the step."""
         since, said = str(words.get("since") or "") or None, str(words["state"])
         if said == "running":
-            done, total = words.get("progress") or (0, 0)  # type: ignore[misc]
-            return StepState(key, "running", reason=f"{done} of {total}" if total else "", since=since)
+            far = words.get("progress")
+            return StepState(key, "running", reason=f"{far[0]} of {far[1]}" if far else "", since=since)
         if said == "done":
             return StepState(
                 key, "failed", reason=f"was done, but its artifact is gone or damaged: {reasons.RETRY}", since=since
@@ -189,7 +191,9 @@ class _Judge:
             return StepState(key, "failed", reason=reasons.failure(said.reason, stage), since=since)
         found = self.facts.ended.get(attempt.job or "")
         if found and found.reason == "DependencyNeverSatisfied":
-            return StepState(key, "blocked", reason=f"the job that it waited for failed: {reasons.RETRY} submits it again")
+            return StepState(
+                key, "blocked", reason=f"the job that it waited for failed: {reasons.RETRY} submits it again"
+            )
         if found:
             return StepState(key, "failed", reason=reasons.ending(found, stage, attempt.exit), since=since)
         if attempt.exit:
@@ -210,6 +214,10 @@ class _Judge:
     def _open_inputs(self, key: str) -> tuple[str, ...]:
         needed = dict.fromkeys(self.facts.steps[key].inputs.values())
         return tuple(one for one in needed if one not in self.facts.complete)
+
+    def _job_waits_for(self, attempt: Attempt) -> tuple[str, ...]:
+        needed = [one for key in attempt.steps if key in self.facts.steps for one in self._open_inputs(key)]
+        return tuple(one for one in dict.fromkeys(needed) if one not in attempt.steps)
 
     def _blocked(self, key: str) -> StepState | None:
         """Whether a step that this one needs can no longer be made."""

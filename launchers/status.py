@@ -14,7 +14,6 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from experiment.errors import KirjoError
@@ -26,6 +25,7 @@ from launchers.states import IN_FLIGHT, StepState, look
 
 # A run is in the first of these states that one of its needed steps is in.
 _FIRST = ("failed", "cancelled", "blocked", "held", "running", "queued", "waiting", "not submitted", "missing")
+WIDEST_NAME = 60  # longer ones are shown, but the others are not moved for them
 FAILED = ("failed", "cancelled", "blocked")
 _STYLES = {"failed": "red", "cancelled": "red", "blocked": "red", "held": "yellow", "running": "green"}
 _LIVELIEST = ("failed", "held", "cancelled", "blocked", "running", "queued", "waiting", "not submitted", "missing")
@@ -33,7 +33,7 @@ _LIVELIEST = ("failed", "held", "cancelled", "blocked", "running", "queued", "wa
 
 @dataclass(frozen=True)
 class RunState:
-    """How a run stands: ``done`` of ``steps`` that it needs or has; ``reason``: that of its first step in this state."""
+    """How a run stands: ``done`` of its ``steps``; ``reason``: that of its first step in this state."""
 
     name: str
     state: str
@@ -188,10 +188,9 @@ def _plain(found: Survey) -> None:
 
 def drawn(found: Survey) -> RenderableType:
     """The survey for people."""
-    runs = Table("run", "state", box=None, pad_edge=False, header_style="bold")
-    for run in found.runs:
-        runs.add_row(Text(run.name), _of_run(run))
-    return Group(runs, Text(), *_of_steps(found), _summary(found))
+    width = min(WIDEST_NAME, max((len(run.name) for run in found.runs), default=0))
+    runs = [Text(f"{run.name:{width}}  ") + _of_run(run) for run in found.runs]
+    return Group(*runs, Text(), *_of_steps(found), _summary(found))
 
 
 def _of_run(run: RunState) -> Text:
@@ -200,14 +199,14 @@ def _of_run(run: RunState) -> Text:
 
 
 def _of_steps(found: Survey) -> list[Text]:
-    """Two lines a step, not a table: a path or a reason that is cut by a column's edge is of no use."""
+    """Lines, not a table: a path or a reason that is cut by a column's edge is of no use."""
     open_steps = [state for state in found.states.values() if state.state not in ("done", "unneeded")]
     lines = []
     for state in sorted(open_steps, key=lambda one: _LIVELIEST.index(one.state)):
         step = found.known.steps[state.key]
         line = Text(f"{state.state:13} ", _STYLES.get(state.state, "")) + Text(f"{step.stage} {step.label}", "bold")
         lines.append(line + Text("".join(f" · {part}" for part in _parts(found, state))))
-        if state.state in ("failed", "running") and state.log:
+        if state.state in ("failed", "running") and state.log and state.log.exists():
             lines.append(Text(f"{'':13} {state.log}", "dim"))
     return [*lines, Text()] if lines else []
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from experiment.claims import Observer, is_claimed
 from experiment.store import Store
+from experiment.tracking import rows
 from experiment.tracking.client import FOLDER, MISSING, refused
-from experiment.tracking.rows import ROWS
 from experiment.tracking.tracker import environment, write_rows
 
 AT_ONCE = 4  # uploads; most of one is waiting for the server
@@ -39,7 +39,7 @@ def sync(store: Store, timeout_s: float = TIMEOUT_S) -> int:
     if (spec := importlib.util.find_spec("wandb")) is None or spec.origin is None:
         return _refuse(MISSING)
     # Written first, and without the network: what is complete is then at least in files.
-    warnings = write_rows(store)
+    warnings = write_rows(store) if rows.waiting(store) else []
     waiting = not_uploaded(store)
     if not waiting:
         _tell_warnings(warnings)
@@ -117,7 +117,7 @@ def server(environ: Mapping[str, str] = os.environ) -> str:
 
 def _in_work(store: Store, run_id: str) -> bool:
     stage, _, fingerprint = run_id.partition("-")
-    base = store.root / FOLDER / ROWS / run_id if stage == "row" else store.base(stage, fingerprint)
+    base = store.root / FOLDER / rows.ROWS / run_id if stage == "row" else store.base(stage, fingerprint)
     return is_claimed(base, Observer())
 
 

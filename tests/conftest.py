@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import clusters
+
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,3 +27,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     tokenizer = models.toy_tokenizer()
     return models.save_model(tmp_path_factory.mktemp("base"), models.toy_bloom(tokenizer), tokenizer)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> clusters.Cluster:
+    """The SLURM cluster here; skips, and says why, where there is none."""
+    found = clusters.find()
+    if isinstance(found, str):
+        pytest.skip(found)
+    return found

@@ -72,7 +72,7 @@ def start(commands: Sequence[Sequence[str]], folder: Path) -> list[subprocess.Po
 
 
 def together(store: Store, step: Step, size: int = 2, does: Mapping[int, str] | None = None) -> list[Outcome]:
-    """Run the step with real ranks; ``does`` says what a rank does at an optimizer step: ``kill 3``, ``stop 3``.
+    """Run the step with real ranks; ``does`` says what a rank does at an optimizer step: ``kill 3``, ``stop``, ``fail``.
 
     The warnings of a failed outcome are the end of that rank's log.
     """
@@ -106,6 +106,7 @@ def main(root: str, folder: str, act: str) -> None:
 
     from experiment import stop
     from experiment.claims import Observer
+    from experiment.errors import KirjoError
     from experiment.execute import execute
     from experiment.ranks import Ranks
     from experiment.training.loop import TaskCallback
@@ -117,6 +118,8 @@ def main(root: str, folder: str, act: str) -> None:
         before = TaskCallback.on_step_end
 
         def on_step_end(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
+            if state.global_step == int(at) and what == "fail":
+                raise KirjoError("no disk")
             if state.global_step == int(at):
                 os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGTERM}[what])
             before(self, args, state, control, **more)

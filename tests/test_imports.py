@@ -18,6 +18,7 @@ HEAVY = {"torch", "transformers", "trl", "datasets", "tokenizers", "accelerate",
 MAY_TRAIN = ("experiment/stages/", "experiment/training/")
 # Heavy only once called: reading from the hub, and asking the checkers.
 INSIDE_FUNCTIONS = {
+    "experiment/ranks.py": {"torch"},
     "experiment/sources/hub.py": {"datasets"},
     "experiment/tracking/client.py": {"wandb"},
     "experiment/tracking/transaction_log.py": {"wandb"},
@@ -126,7 +127,15 @@ def test_the_list_of_stages_stays_light():
         assert wrong == set()
 
 
-DOORS = ("experiment.launch", "experiment.__main__", "launchers.local", "analysis.__main__", "experiment.stages.score")
+DOORS = (
+    "experiment.launch",
+    "experiment.__main__",
+    "launchers.local",
+    "launchers.status",
+    "launchers.__main__",
+    "analysis.__main__",
+    "experiment.stages.score",
+)
 
 
 def test_every_front_door_opens_without_them():

@@ -185,7 +185,8 @@ LOAD = """
 import json, sys
 from experiment.sources.read import read_conversations, read_prompts
 from experiment.sources.source import Source
-from experiment.errors import DataError
+from experiment.sources.hub import fetch_rows
+from experiment.errors import DataError, KirjoError
 old, new, absent = sys.argv[1:]
 def talk(revision):
     source = Source(reader="conversations", language="en", hub="org/talk", revision=revision)
@@ -193,8 +194,14 @@ def talk(revision):
         return read_conversations(source)[0].messages[1].content
     except DataError as error:
         return str(error)
+def fault(**wrong):
+    try:
+        fetch_rows(Source(**{"reader": "ifeval", "language": "fi", "hub": "org/prompts", "revision": new, **wrong}))
+    except KirjoError as error:
+        return str(error)
 prompts = Source(reader="ifeval", language="fi", hub="org/prompts", subset="fi", revision=new)
-found = {"old": talk(old), "new": talk(new), "absent": talk(absent), "prompt": read_prompts(prompts, ())[0].prompt}
+found = {"split": fault(subset="fi", split="nope"), "unreachable": fault(subset="en")}
+found |= {"old": talk(old), "new": talk(new), "absent": talk(absent), "prompt": read_prompts(prompts, ())[0].prompt}
 from experiment.training.models import load
 model, tokenizer = load("org/toy", revision=new)
 found["parameters"], found["tokens"] = sum(p.numel() for p in model.parameters()), len(tokenizer)
@@ -216,6 +223,9 @@ def test_jobs_load_it_without_network_each_commit_its_own(hub, fetched):
     assert (loaded["old"], loaded["new"], loaded["prompt"]) == ("reply of a", "reply of b", "Suomi?")
     assert "cannot load org/talk at revision " + "c" * 40 in loaded["absent"]
     assert "prefetch=true" in loaded["absent"]
+    assert "cannot fetch dataset org/prompts" in loaded["split"]
+    assert "nope" in loaded["split"]
+    assert "cannot reach the hub for dataset org/prompts" in loaded["unreachable"]
     assert loaded["parameters"] > 0
     assert loaded["tokens"] > 0
 

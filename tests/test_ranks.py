@@ -27,6 +27,7 @@ from experiment.resources import Parallel
 from experiment.sources.source import Source
 from experiment.store import Store
 from experiment.task import Task
+from experiment.training.models import weights_bytes
 from experiment.training.parallel import FilledSampler, deepspeed_config, parallel_of
 from tests import models
 from tests.ranked import ROOT, environment, free_ports, spread, together
@@ -143,6 +144,13 @@ class TestWhoWrites:
         outcomes = together(store, spread(step, "ddp", micro_batch=4))
         assert [outcome.state for outcome in outcomes] == ["failed", "failed"]
         assert "preflight" in outcomes[0].reason
+        assert not store.artifact("sft", step.fingerprint).exists()
+
+    @pytest.mark.slow
+    def test_what_a_rank_says_before_it_leaves_is_what_rank_0_says(self, base: Path, tmp_path: Path) -> None:
+        store, step = sft(base, tmp_path)
+        outcomes = together(store, spread(step, "ddp", micro_batch=4), does={1: "fail 3"})
+        assert [outcome.reason for outcome in outcomes] == ["rank 1 failed: no disk", "no disk"]
         assert not store.artifact("sft", step.fingerprint).exists()
 
     def test_each_rank_would_train_alone(self, base: Path, tmp_path: Path) -> None:
@@ -329,6 +337,16 @@ class TestEnvironment:
             monkeypatch.setenv(name, value)
         with pytest.raises(KirjoError, match=said):
             Ranks.from_environment()
+
+
+def test_a_model_is_weighed_without_loading_it(base: Path, tmp_path: Path) -> None:
+    """What decides whether one GPU holds it."""
+    tokenizer = models.toy_tokenizer()
+    model = models.toy_bloom(tokenizer).to(torch.bfloat16)
+    folder = models.save_model(tmp_path / "half", model, tokenizer)
+    parameters = model.num_parameters()
+    assert weights_bytes(folder, "auto") == 2 * parameters
+    assert weights_bytes(folder, "float32") == weights_bytes(base, "auto") == 4 * parameters
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ REFUSED = [
         ],
         "33 nodes, dev-g allows 32",
     ),
-    ("lumi", ["launcher.partition=dev-g"], "1440 minutes, dev-g allows 180"),
+    ("lumi", ["launcher.partition=dev-g"], "720 minutes, dev-g allows 180"),
     ("lumi", ["launcher.partition=small-g"], "8 nodes, small-g allows 4"),
     ("lumi", ["launcher.resources.sft.mem_gb=512"], "512 GB a node, a node has 480"),
     ("lumi", ["launcher.resources.sft.ranks=60"], "60 ranks cannot be spread evenly over 8 nodes"),

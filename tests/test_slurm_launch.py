@@ -37,8 +37,9 @@ def test_a_sweep_gives_the_scores_of_a_local_run_and_does_each_step_once(tmp_pat
     assert set(sweeps.endings(store).values()) == {1}
     again = launch(*TABLE1, store=store)
     assert "0 steps submitted" in again.stdout
-    codes = [ledger.exit_code(Store(store), one.id, task) for one in ledger.submissions(Store(store)) for task in range(len(one.tasks))]
-    assert set(codes) == {0}
+    found = Store(store)
+    tasks = [(one.id, task) for one in ledger.submissions(found) for task in range(len(one.tasks))]
+    assert {ledger.exit_code(found, *task) for task in tasks} == {0}
 
 
 def test_two_shells_that_launch_overlapping_sweeps_at_once_submit_shared_steps_once(tmp_path, local_scores):
@@ -99,7 +100,8 @@ def test_what_runs_is_the_code_of_the_launch(tmp_path):
     for name in ("experiment", "launchers", "conf", "analysis", "hydra_plugins"):
         subprocess.run(["cp", "-r", str(sweeps.ROOT / name), str(checkout / name)], check=True)
     store = tmp_path / "store"
-    line = sweeps.command("launcher=slurm", "mix=0", "benchmark.languages=[en]", "+launcher.sbatch.begin=now+3", store=store)
+    asked = ("launcher=slurm", "mix=0", "benchmark.languages=[en]", "+launcher.sbatch.begin=now+3")
+    line = sweeps.command(*asked, store=store)
     subprocess.run(line, cwd=checkout, env={**sweeps.ENVIRONMENT, "PYTHONPATH": str(checkout)}, check=True, timeout=120)
     (checkout / "launchers" / "slurm" / "node.py").write_text("raise RuntimeError('edited while jobs waited')\n")
     found = settled(store)
@@ -114,24 +116,21 @@ def test_sbatchs_own_words_reach_the_user(tmp_path):
     assert jobs(tmp_path / "store") == []
 
 
-def test_a_timeout_is_announced_saved_and_gone_on_with(tmp_path):
-    """A walltime of one minute is over before the training is: it is told, saves, is queued again, and goes on."""
+def test_a_job_that_is_told_its_walltime_ends_saves_is_queued_again_and_goes_on(tmp_path):
+    """The signal that SLURM sends before the walltime's end, at a moment when the training is under way."""
     store = tmp_path / "store"
-    launch(
-        "mix=0",
-        "benchmark.languages=[en]",
-        "sft.epochs=4000",
-        "sft.checkpoint_every=1000000",
-        "launcher.resources.sft.walltime_min=1",
-        "launcher.stop_before_s=25",
-        store=store,
-    )
-    found = settled(store, seconds=600)
-    (training,) = [step for step in found["steps"] if step["stage"] == "sft"]
-    assert training["state"] == "done", found
-    assert training["restarts"] >= 1
-    text = Path(training["log"]).read_text()
-    assert text.count("--- stopped") == training["restarts"]
+    launch("mix=0", "benchmark.languages=[en]", "sft.epochs=200", "sft.checkpoint_every=1000000", store=store)
+    step = until(store, "sft", "running")
+    log = Path(step["log"])
+    wait_for(lambda: "'loss'" in log.read_text())
+    slurm("scancel", "--signal=USR2", step["job"])
+    found = settled(store, seconds=400)
+    (training,) = [one for one in found["steps"] if one["stage"] == "sft"]
+    assert (training["state"], training["restarts"]) == ("done", 1), found
+    assert log.read_text().count("--- stopped") == 1
+    (record,) = [json.loads(path.read_text()) for path in store.glob("sft/*/manifest.json")]
+    assert record["summary"]["resumed_from"] > 0  # saved when told, not at an interval
+    assert [entry["step"] for entry in curve(store) if "loss" in entry] == list(range(1, 601))
 
 
 RANKS = (

@@ -1,7 +1,7 @@
 """W&B tracking with the real client: what it writes, what it must not, and that its faults stay its own.
 
-There is no W&B server here. Files are read back twice: with W&B's own messages, and by W&B's own reader when `wandb sync`
-sends them to a server of the tests (`wandb_server.py`).
+There is no W&B server here. Files are read back twice: with W&B's own messages, and by W&B's own reader when
+`wandb sync` sends them to a server of the tests (`wandb_server.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -20,27 +21,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from experiment import launch
+from experiment.compile import compile_run
 from experiment.config import Tracking
-from experiment.plan import Step, make_step
+from experiment.plan import Step, make_step, merge
 from experiment.results import load_results
 from experiment.sources.jsonl import read_jsonl
 from experiment.store import Store
+from experiment.sweep import expand
 from experiment.tracking import belongs, rows, tracker
 from experiment.tracking.measured import metrics
 from experiment.tracking.speed import Speed
 from experiment.tracking.tracker import Tracker, write_rows
-from experiment.tracking.transaction_log import last_step, records
+from experiment.tracking.transaction_log import _contents, last_step, records
 from launchers import sync as syncing
 from launchers.sync import not_uploaded, sync
 from tests import sweeps
+from tests.tiny import TINY
 from tests.wandb_server import Recorder
 
 pytest.importorskip("wandb")
 
 KEY = "local-" + "5ecre7" * 6 + "abcd"
 NOWHERE = "http://127.0.0.1:9"
-SWEEP = ("method=sft,dpo_en", "mix=0", "benchmark.languages=[fi]", "tracking=wandb", "tracking.answers=5", "-m")
+SWEEP = ("mix=0", "benchmark.languages=[fi]", "tracking=wandb", "tracking.answers=5")
 
 
 @dataclasses.dataclass
@@ -87,21 +94,22 @@ def steps_of(found: Read) -> list[int]:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real sweep of two rows that share their SFT, with a key in the environment."""
-    store = tmp_path_factory.mktemp("swept") / "store"
-    environment = {**sweeps.ENVIRONMENT, "WANDB_API_KEY": KEY, "WANDB_PROJECT": "not-this", "WANDB_MODE": "disabled"}
-    done = subprocess.run(
-        sweeps.command(*SWEEP, store=store),
-        cwd=sweeps.ROOT,
-        env=environment,
-        text=True,
-        capture_output=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "W&B" not in done.stderr
-    assert KEY not in done.stdout + done.stderr
-    return store
+    """A real sweep of two rows that share their SFT, with a key and other variables of W&B in the environment."""
+    from tests import models
+
+    store = Store.open(tmp_path_factory.mktemp("swept") / "store", create=True)
+    points = expand([[*TINY, *SWEEP, f"method={method}", f"store={store.root}"] for method in ("sft", "dpo_en")])
+    plan = merge(compile_run(point.config, point.overrides) for point in points)
+    launch._record(plan, store)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracker, "_gave_up", [])
+        for name, value in {"API_KEY": KEY, "PROJECT": "not-this", "MODE": "disabled", "RUN_ID": "mine"}.items():
+            patch.setenv(f"WANDB_{name}", value)
+        for step in plan.steps.values():
+            outcome = models.attempt(store, step)
+            assert outcome.state == "done", outcome.reason
+            assert not [warning for warning in outcome.warnings if "W&B" in warning]
+    return store.root
 
 
 @pytest.fixture
@@ -182,7 +190,8 @@ class TestASweep:
             assert item.config["inputs"] == manifest.inputs
             assert item.config["fingerprint"] == fingerprint
             assert item.config["label"] == manifest.execution["label"]
-            assert item.config["execution"].items() <= manifest.execution.items()
+            how = {**item.config["execution"], "threads": manifest.execution["threads"]}
+            assert how == {name: manifest.execution[name] for name in how}
         for record in store.runs():
             config = found[rows.row_id(record["id"])].config
             assert record["config"].items() <= config.items()
@@ -237,11 +246,14 @@ class TestASweep:
 
 class TestSync:
     def test_everything_arrives_once(self, copy: Store, recorder: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+        for stage in ("pretrain", "generate", "score"):  # a few are enough
+            for path in files_of(copy.root, f"{stage}-*"):
+                shutil.rmtree(path.parent)
         refused = next(run_id for run_id in not_uploaded(copy) if run_id.startswith("sft"))
         recorder.refuse = {refused}
         assert sync(copy) == 1
         out, err = capsys.readouterr()
-        assert "8 W&B runs uploaded, 1 failed" in out
+        assert "3 W&B runs uploaded, 1 failed" in out
         assert f"failed    {refused}" in err
         assert list(not_uploaded(copy)) == [refused]
         recorder.refuse, before = set(), len(recorder.text)
@@ -274,6 +286,7 @@ class TestSync:
         assert why in capsys.readouterr().err
         assert not_uploaded(copy) == before
 
+    @pytest.mark.slow
     def test_the_real_client_gives_up_in_time(self, copy: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("WANDB_BASE_URL", NOWHERE)
         monkeypatch.setenv("WANDB_API_KEY", KEY)
@@ -330,6 +343,7 @@ class TestResuming:
         assert [row["_step"] for row in recorder.history[run_id]] == [1, 2, 3, 4, 5, 6, 7]
         assert recorder.summary[run_id]["final_loss"] == 1 / 7
 
+    @pytest.mark.slow
     def test_a_killed_step_leaves_what_it_logged(self, store: Store) -> None:
         code = (
             "import os, sys, time\nfrom pathlib import Path\nfrom experiment.store import Store\n"
@@ -356,6 +370,16 @@ class TestResuming:
         assert not_uploaded(store) == {}  # both parts are marked
         assert all(KEY.encode() not in path.read_bytes() for path in store.root.rglob("*") if path.is_file())
 
+    @pytest.mark.slow
+    def test_what_the_server_refuses_goes_to_files(self, store: Store, recorder: Recorder) -> None:
+        run_id = made_up().key.replace("/", "-")
+        recorder.refuse = {run_id}
+        (warning,) = follow(store, 1, 2, mode="online")
+        assert warning.startswith("W&B did not start online")
+        (path,) = files_of(store.root)
+        assert path.parent.name.startswith("offline-run-")
+        assert (steps_of(Read.of(path)), Read.of(path).exit_code) == ([1, 2], 0)
+
 
 def _wait_for_end(pid: int) -> None:
     for _ in range(300):
@@ -365,13 +389,14 @@ def _wait_for_end(pid: int) -> None:
     raise AssertionError(f"process {pid} goes on")
 
 
-FAKE = "class Settings:\n    def __init__(self, **_): pass\n"
-RUN = "class Run:\n    step = 0\n    def log(self, *_, **__): {fault}\ndef init(**_): return Run()\n"
+FAKE = "class Settings:\n    sync_file = '/nowhere/x'\n    def __init__(self, **_): pass\n"
+RUN = "class Run:\n    step, settings = 0, Settings()\n    def log(self, *_, **__): {fault}\ninit = lambda **_: Run()\n"
 FAULTS = {
     "missing": ("raise ImportError('no such thing')", "pip install wandb"),
     "hangs": (f"{FAKE}import time\ndef init(**_): time.sleep(600)\n", "was left behind"),
     "raises at init": (f"{FAKE}def init(**_): raise RuntimeError('no')\n", "RuntimeError: no"),
-    "raises at log": (FAKE + RUN.format(fault=f"raise RuntimeError('{KEY} is wrong')"), "RuntimeError: *** is wrong"),
+    "raises at log": (FAKE + RUN.format(fault="raise RuntimeError('no')"), "RuntimeError: no"),
+    "tells the key": (f"def init(): pass\ndef setup(): raise RuntimeError('{KEY} is wrong')\n", "*** is wrong"),
     "dies at log": (FAKE + "import os\n" + RUN.format(fault="os.kill(os.getpid(), 9)"), "exit code -9"),
     "no folder": (None, "FileExistsError"),
     "no network": (None, "no connection to 127.0.0.1"),
@@ -403,7 +428,7 @@ def test_no_fault_of_wandb_reaches_a_training(
         (tmp_path / "fake" / "wandb" / "__init__.py").write_text(library)
         monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
     monkeypatch.setattr(tracker, "_gave_up", [])
-    monkeypatch.setattr(tracker, "PATIENCE_S", {"offline": 4.0, "online": 15.0})
+    monkeypatch.setattr(tracker, "PATIENCE_S", {"offline": 3.0, "online": 15.0})
     monkeypatch.setenv("WANDB_API_KEY", "" if fault == "no key" else KEY)
     monkeypatch.setenv("NETRC", os.devnull)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -439,8 +464,9 @@ def test_after_being_left_behind_wandb_is_not_waited_for_again(
     monkeypatch.setattr(tracker, "PATIENCE_S", {"offline": 0.5})
     monkeypatch.setattr(tracker, "PATIENCE_STOPPED_S", 0.2)
     monkeypatch.setattr(tracker, "MOST_WAITING", 3)
-    (left,) = follow(store, 1)
+    left, lost = follow(store, *range(1, 3000))  # more than a pipe holds: none of it waits
     assert "was left behind" in left
+    assert "did not take" in lost
     (skipped,) = follow(store, 1)
     assert skipped.startswith("not tracked by W&B: ")
 
@@ -487,6 +513,33 @@ def test_the_newest_sweep_has_a_shared_step(store: Store) -> None:
     assert belongs.group(store, []) is None
     assert belongs.tags(users) == ["mix=40"]
     assert belongs.tags([{"axes": {"model": "x" * 99}}]) == ["model=" + "x" * 58]
+
+
+@given(st.lists(st.binary(max_size=70_000), max_size=6), st.integers(0, 100_000))
+def test_logs_are_read_over_blocks_up_to_where_they_were_torn(contents: list[bytes], torn: int) -> None:
+    whole = as_log(contents)
+    assert list(_contents(whole)) == contents
+    some = list(_contents(whole[:torn]))
+    assert some == contents[: len(some)]
+
+
+def as_log(contents: list[bytes]) -> bytes:
+    """LevelDB's log format, written as its description says; the checksums are left 0."""
+    out = bytearray(b":W&B123")
+    for content in contents:
+        first, rest = True, content
+        while True:
+            room = 32768 - len(out) % 32768
+            if room < 7:
+                out += bytes(room)
+                continue
+            piece, rest = rest[: room - 7], rest[room - 7 :]
+            kind = (1 if first else 4) if not rest else (2 if first else 3)
+            out += struct.pack("<IHB", 0, len(piece), kind) + piece
+            first = False
+            if not rest:
+                break
+    return bytes(out)
 
 
 def test_metrics_of_nothing_are_no_error() -> None:

@@ -30,8 +30,14 @@ def rate_of(step: Step, work: Work, known: Known) -> Rate | None:
     unit = "token" if work.tokens is not None else "row"
     wanted = _likeness(step.key, step.stage, step.settings, step.execution, known)
     threads = step.execution.get("threads")
+    return known.once(
+        ("rate", step.stage, wanted, threads, unit), lambda: _rate(step.stage, wanted, threads, unit, known)
+    )
+
+
+def _rate(stage: str, wanted: tuple[object, ...], threads: int | None, unit: str, known: Known) -> Rate | None:
     found = []
-    for manifest in known.finished(step.stage):
+    for manifest in known.finished(stage):
         key = f"{manifest.stage}/{manifest.fingerprint}"
         if _likeness(key, manifest.stage, manifest.settings, manifest.execution, known) != wanted:
             continue

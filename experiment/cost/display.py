@@ -45,9 +45,7 @@ def show_costs(console: Console, plan: Plan, costs: Costs, jobs: int | None = No
     needing = [line for line in lines if line.first.memory is not None]
     if needing:
         console.print(_memory_table(needing))
-    for name, shape in costs.shapes.items():
-        console.print(_shape_line(name, shape), highlight=False, markup=False)
-    for text in _rests_on(lines, costs.site):
+    for text in _rests_on(lines, costs.shapes, costs.site):
         console.print(text, highlight=False, markup=False)
     for text in [*misfits(plan, costs.steps, costs.site), *_too_short(lines)]:
         console.print(text, style="bold", highlight=False, markup=False)
@@ -71,10 +69,10 @@ def hours(value: float | None) -> str:
 
 
 def _one_line(console: Console, costs: Costs) -> None:
-    """Without a site: only how long it takes, if finished steps tell."""
-    if costs.seconds is None:
+    """Without a site: only how long it takes, if finished steps tell of most of it."""
+    if costs.seconds is None or 2 * costs.without_time >= len(costs.steps):
         return
-    left_out = f", without {costs.without_time} of which nothing like them is there" if costs.without_time else ""
+    left_out = f"; {costs.without_time} steps have none and are left out" if costs.without_time else ""
     console.print(
         f"about {duration(costs.seconds)} of work, one step after another (measured: finished steps like these in the "
         f"store{left_out})",
@@ -94,7 +92,8 @@ def _lines(plan: Plan, estimates: Mapping[str, Estimate]) -> Iterator[Line]:
 
 def _cost_table(lines: Sequence[Line], costs: Costs) -> Table:
     table = Table("to run", title="Cost", title_justify="left")
-    for heading in ("steps", "nodes", "ranks", "walltime", "time each", "billed", "at walltime"):
+    bills = ("billed", "at walltime") if costs.billed_most else ()  # no GPU is asked for: nothing to bill
+    for heading in ("steps", "nodes", "ranks", "walltime", "time each", *bills):
         table.add_column(heading, justify="right")
     for line in lines:
         allocation = line.first.allocation
@@ -109,10 +108,12 @@ def _cost_table(lines: Sequence[Line], costs: Costs) -> Table:
             str(len(line.estimates)),
             *asked,
             _times(line.estimates),
-            *("" if light else hours(value) for value in billed),
+            *("" if light else hours(value) for value in billed[: len(bills)]),
         )
     table.add_section()
-    table.add_row("total", str(len(costs.steps)), "", "", "", "", hours(costs.billed), hours(costs.billed_most))
+    table.add_row(
+        "total", str(len(costs.steps)), "", "", "", "", *map(hours, (costs.billed, costs.billed_most)[: len(bills)])
+    )
     return table
 
 
@@ -134,9 +135,10 @@ def _times(estimates: Sequence[Estimate]) -> str:
 
 def _total(lines: Sequence[Line], costs: Costs, jobs: int | None) -> str:
     parts = [f"{jobs} jobs"] if jobs is not None else []
-    if costs.billed is not None:
+    if costs.billed:
         parts.append(f"{hours(costs.billed)} GPU-hours as the site bills them, by the times above")
-    parts.append(f"{hours(costs.billed_most)} if every job runs to its walltime")
+    if costs.billed_most:
+        parts.append(f"{hours(costs.billed_most)} GPU-hours if every step takes its walltime")
     unknown = sum(line.stage not in LIGHT and e.seconds is None for line in lines for e in line.estimates)
     if unknown:
         parts.append(f"the time of {unknown} steps is not known and not in the estimate")
@@ -172,8 +174,12 @@ def _shape_line(name: str, shape: Shape) -> str:
     )
 
 
-def _rests_on(lines: Sequence[Line], site: Site) -> Iterator[str]:
-    """The formulas that were used, with what of the site went into them."""
+def _rests_on(lines: Sequence[Line], shapes: Mapping[str, Shape], site: Site) -> Iterator[str]:
+    """The formulas that were used, with what of model and site went into them; nothing where none was."""
+    if not any(line.first.memory or line.first.basis == "formula" for line in lines):
+        return
+    for name, shape in shapes.items():
+        yield _shape_line(name, shape)
     used = {line.stage for line in lines for estimate in line.estimates if estimate.basis == "formula"}
     if used & {"sft", "dpo", "pretrain", "reference"}:
         assert site.model_flops_utilization is not None  # else there is no such estimate
@@ -186,7 +192,7 @@ def _rests_on(lines: Sequence[Line], site: Site) -> Iterator[str]:
             f"generate: weights and cache read once a token and batch at {site.gpu_bandwidth_tb_s:g} TB/s, every batch "
             "to max_new_tokens (≥: no token can take less)"
         )
-    bound = dict.fromkeys(line.stage for line in lines if any(e.work.tokens_are == "bound" for e in line.estimates))
+    bound = dict.fromkeys(line.stage for line in lines if any(e.bound == "most" for e in line.estimates))
     if bound:
         yield f"≤: rows of {', '.join(bound)} are taken as long as max_length allows, until steps are measured"
     yield "docs/cost.md says where each formula is from and what it leaves out"

@@ -87,8 +87,9 @@ class Costs:
 
     @property
     def billed(self) -> float | None:
-        """Billed GPU-hours by the estimated times."""
-        return _total(estimate.billed for estimate in self.steps.values())
+        """Billed GPU-hours by the estimated times; steps whose time is not known are left out. None: none is known."""
+        total = _total(estimate.billed for estimate in self.steps.values())
+        return total if total or not any(estimate.billed is None for estimate in self.steps.values()) else None
 
     @property
     def billed_most(self) -> float | None:

@@ -82,18 +82,26 @@ def _remedies(step: Step, estimate: Estimate, site: Site) -> Iterator[str]:
 
 
 def _training_remedies(stage: str, setup: Setup, estimate: Estimate, site: Site) -> Iterator[str]:
-    """The least change that makes a training step fit, first without moving the optimizer to the host, then with it."""
+    """The least change that makes a training step fit: on its ranks; else spread over more, or partly on the host."""
     host = math.inf
     if site.mem_gb_per_node and site.gpus_per_node:
         host = site.mem_gb_per_node * GB / site.gpus_per_node
-    for offload in ("none", "optimizer"):
-        zero = replace(setup, parallel="zero3", offload=offload)
-        easier = replace(zero, recompute=True)
-        for start in (zero, easier, replace(easier, micro_batch=1)):
-            fitting = (other for other in _with_more_ranks(start) if _fits(memory.training(other), estimate, host))
-            if (other := next(fitting, None)) is not None:
-                yield f"{_changes(stage, setup, other)} ({_gb(memory.training(other).total)} GB)"
-                break
+    zero = replace(setup, parallel="zero3", offload="none")
+    spread = (other for start in _easier(zero) for other in _with_more_ranks(start))
+    offloaded = (other for start in _easier(replace(zero, offload="optimizer")) for other in _with_more_ranks(start))
+    for candidates in (_easier(setup), spread, offloaded):
+        fitting = (other for other in candidates if _fits(memory.training(other), estimate, host))
+        if (found := next(fitting, None)) is not None:
+            yield f"{_changes(stage, setup, found)} ({_gb(memory.training(found).total)} GB)"
+            if (found.parallel, found.ranks) == (setup.parallel, setup.ranks):
+                return
+
+
+def _easier(setup: Setup) -> Iterator[Setup]:
+    """The same, then recomputing activations, then with a row a pass as well."""
+    yield setup
+    yield replace(setup, recompute=True)
+    yield replace(setup, recompute=True, micro_batch=1)
 
 
 def _with_more_ranks(setup: Setup) -> Iterator[Setup]:
@@ -146,4 +154,4 @@ def _inference_remedies(step: Step, estimate: Estimate, gpu: float, most: float)
 
 
 def _gb(value: float) -> str:
-    return f"{value / GB:.1f}"
+    return f"{value / GB:.1f}" if value >= GB else f"{value / GB:.2g}"

@@ -5,15 +5,17 @@ from __future__ import annotations
 import heapq
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from experiment.errors import KirjoError
 from experiment.plan import Plan
 from experiment.provenance import Manifest
 from experiment.store import Store
+
+T = TypeVar("T")
 
 # The newest of a stage are looked at: planning stays light in a store of thousands of steps.
 MOST = 48
@@ -27,6 +29,14 @@ class Known:
     store: Store | None
     manifests: dict[str, Manifest | None] = field(default_factory=dict)
     counted: dict[str, int | None] = field(default_factory=dict)
+    answers: dict[Hashable, Any] = field(default_factory=dict)
+
+    def once(self, question: Hashable, find: Callable[[], T]) -> T:
+        """The answer to a question, found out the first time it is asked: many steps ask the same."""
+        if question not in self.answers:
+            self.answers[question] = find()
+        found: T = self.answers[question]
+        return found
 
     def manifest(self, key: str) -> Manifest | None:
         """The manifest of a finished step; None if there is none that can be read."""
@@ -47,6 +57,9 @@ class Known:
 
     def model(self, key: str) -> str | None:
         """Which model a training, reference or generating step works on: the same for all sizes of data and methods."""
+        return self.once(("model", key), lambda: self._model(key))
+
+    def _model(self, key: str) -> str | None:
         seen = self.step(key)
         if seen is None:
             return None
@@ -72,7 +85,7 @@ class Known:
         """The manifests of a stage's newest finished steps, the newest first."""
         if self.store is None:
             return []
-        found = (self.manifest(key) for key in self._newest(stage))
+        found = (self.manifest(key) for key in self.once(("newest", stage), lambda: self._newest(stage)))
         return [manifest for manifest in found if manifest is not None]
 
     def _newest(self, stage: str) -> list[str]:

@@ -7,7 +7,8 @@ Formulas and their sources:
   the weights too. Without ZeRO, training in bf16 is autocast over float32 weights: 4 + 4 + 8, and the bf16 copies
   (2 bytes) that autocast keeps of the weights.
 - activations: Korthikanti et al. 2022 (arXiv 2205.05198): a layer keeps s b h (34 + 5 a s / h) bytes in 16 bits; with
-  full recomputation each keeps its input, 2 s b h, and one at a time needs the rest.
+  full recomputation each keeps its input, 2 s b h, and one at a time needs the rest. What transformers' layers keep
+  differs a little from theirs: see :func:`layer_activations`.
 - the end of the model: see :func:`_head`.
 """
 
@@ -97,9 +98,11 @@ def _states(setup: Setup) -> tuple[float, float, float]:
 
 def _activations(setup: Setup) -> float:
     shape, value = setup.shape, BYTES[setup.precision]
-    layer = layer_activations(shape, setup.micro_batch * setup.sequences, setup.length, setup.precision)
     rows = setup.micro_batch * setup.sequences
-    kept = shape.layers * (setup.length * rows * shape.hidden * value if setup.recompute else layer)
+    autocast = setup.precision == "bf16" and setup.parallel in ("single", "ddp")
+    layer = layer_activations(shape, rows, setup.length, setup.precision, autocast)
+    entering = setup.length * rows * shape.hidden * (_FLOAT32 if autocast else value)
+    kept = shape.layers * (entering if setup.recompute else layer)
     # Under stage 3 the gradients of what is in work stand whole until they are spread.
     whole = value if setup.parallel == "zero3" else 0
     in_layer = whole * shape.layer + (layer if setup.recompute else 0)
@@ -115,20 +118,26 @@ def _gathered(setup: Setup) -> float:
     return min(setup.shape.parameters, largest) * BYTES[setup.precision]
 
 
-def layer_activations(shape: Shape, rows: int, length: int, precision: str) -> float:
+def layer_activations(shape: Shape, rows: int, length: int, precision: str, autocast: bool = False) -> float:
     """What one layer keeps for its backward pass, in bytes.
 
-    BLOOM: Korthikanti et al., equation 1: s b h (34 + 5 a s / h); transformers computes its attention step by step, so
-    the s x s scores exist. Llama, counted the same way over its own layer (attention in blocks, which keeps no scores):
-    both norms' inputs and outputs, query, attention's output 12, key and value 4 k / a, and four values of the gated
-    MLP's inner width, 8 f / h. In float32 twice that.
+    Counted as Korthikanti et al. do (their equation 1: s b h (34 + 5 a s / h) in 16 bits), over the
+    layers of transformers 5.23; tests/test_cost.py compares this with what autograd really keeps.
+
+    BLOOM: 16 values of the hidden width and, since its attention is computed step by step, the s x s scores: float32
+    from the softmax and, in bf16, a copy. 16 bits: s b h (32 + 6 a s / h); there are no dropout masks.
+    Llama: both norms' inputs and outputs, query and attention's output, key and value, and four values of the gated
+    MLP's inner width; the norms keep a float32 value each. Its attention keeps no scores (in blocks, in torch).
+    Under autocast the residual stream and what hangs on it is float32: 4 bytes more (BLOOM), 10 (Llama).
     """
-    sbh = length * rows * shape.hidden
+    value = BYTES[precision]
     if shape.family == "bloom":
-        per = 34 + 5 * shape.heads * length / shape.hidden
+        scores = (_FLOAT32 + (value if precision == "bf16" else 0)) * shape.heads * length / shape.hidden
+        per = 16 * value + scores + (4 if autocast else 0)
     else:
-        per = 12 + 4 * shape.kv_heads / shape.heads + 8 * shape.inner / shape.hidden
-    return sbh * per * BYTES[precision] / BYTES["bf16"]
+        values = 6 + 2 * shape.kv_heads / shape.heads + 4 * shape.inner / shape.hidden
+        per = values * value + 2 * _FLOAT32 + (10 if autocast else 0)
+    return length * rows * shape.hidden * per
 
 
 def _head(setup: Setup) -> float:
@@ -147,7 +156,8 @@ def _head(setup: Setup) -> float:
 def scoring(shape: Shape, precision: str, rows: int, length: int) -> Memory:
     """A forward pass alone over float32 weights (reference log-probabilities), under autocast where it is bf16."""
     casts = BYTES["bf16"] if precision == "bf16" else 0
-    return Memory(shape.parameters * (_FLOAT32 + casts), 0.0, 0.0, layer_activations(shape, rows, length, precision))
+    layer = layer_activations(shape, rows, length, precision, autocast=precision == "bf16")
+    return Memory(shape.parameters * (_FLOAT32 + casts), 0.0, 0.0, layer)
 
 
 def generating(shape: Shape, precision: str, batch: int, new_tokens: int) -> Memory:

@@ -119,8 +119,12 @@ def mean_tokens(step: Step, known: Known) -> float | None:
     """Tokens a row in finished steps of the same stage and model, cut at the same length; None if there are none."""
     length = step.settings.get("training", step.settings).get("max_length")
     model = known.model(step.key)
+    return known.once(("tokens", step.stage, model, length), lambda: _mean_tokens(step.stage, model, length, known))
+
+
+def _mean_tokens(stage: str, model: str | None, length: int | None, known: Known) -> float | None:
     rows = tokens = 0.0
-    for manifest in known.finished(step.stage):
+    for manifest in known.finished(stage):
         found = manifest.settings.get("training", manifest.settings).get("max_length")
         key = f"{manifest.stage}/{manifest.fingerprint}"
         if found != length or known.model(key) != model:

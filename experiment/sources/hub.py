@@ -157,17 +157,19 @@ def fetch_rows(source: Source) -> Fetched:
     """
     from datasets import load_dataset
 
-    there = prepared(source) is not None
+    name, there = str(source.hub), _prepared_folder(source) is not None
     if not there:
         # ``datasets`` has one error for all that can be wrong with a repository.
-        current_commit("dataset", str(source.hub), source.revision)
-        try:
-            load_dataset(source.hub, source.subset, split=source.split or "train", revision=source.revision)
-        except Exception as error:  # noqa: BLE001
-            raise explained(error, "dataset", str(source.hub), source.revision) from None
+        current_commit("dataset", name, source.revision)
+    try:
+        if not there:
+            load_dataset(name, source.subset, split=source.split or "train", revision=source.revision)
+        prepared(source)  # has it this split?
+    except Exception as error:  # noqa: BLE001
+        raise explained(error, "dataset", name, source.revision) from None
     folder = _prepared_folder(source)
     if folder is None:
-        raise NoNetwork(_unreachable("dataset", str(source.hub), "only another revision of it is in the cache"))
+        raise NoNetwork(_unreachable("dataset", name, "only another revision of it is in the cache"))
     files = [path for path in folder.iterdir() if path.is_file()]
     return Fetched(folder, 0 if there else len(files), sum(path.stat().st_size for path in files))
 
@@ -206,6 +208,8 @@ def explained(error: BaseException, kind: Kind, name: str, revision: str | None)
     from huggingface_hub import errors
 
     page = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}/{'datasets/' * (kind == 'dataset')}{name}"
+    if isinstance(error, KirjoError):
+        return error
     for found in _chain(error):
         status = getattr(getattr(found, "response", None), "status_code", None)
         if isinstance(found, OSError) and found.errno in _FULL:

@@ -7,10 +7,12 @@ A step whose process was killed just stops sending.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,8 +23,9 @@ from experiment.plan import Step
 from experiment.results import read_verdicts
 from experiment.store import Store
 from experiment.tracking import belongs, rows
-from experiment.tracking.client import Identity, OpenRun, library, open_run
+from experiment.tracking.client import LATER, Identity, NotOnline, OpenRun, library, open_run
 from experiment.tracking.measured import answers, metrics
+from experiment.tracking.tracker import environment
 
 # When nothing more comes, W&B has this long to end; then this process ends with it.
 LAST_S = 120
@@ -48,7 +51,10 @@ def main(root: str) -> int:
         if "of" in first:
             _follow(wandb, store, Step.from_json(first["of"]), first["tracking"], messages, warn)
         else:
-            rows.write_rows(wandb, store, rows.all_rows(store), warn)
+            rows.write_rows(wandb, store, rows.waiting(store), "offline", warn)
+    except NotOnline as error:
+        warn(f"{error}: {LATER}")
+        return _offline_instead(root, first, out)
     except KirjoError as error:
         warn(str(error))
         return 1
@@ -68,6 +74,21 @@ def _aside() -> Any:
     return out
 
 
+def _offline_instead(root: str, first: Mapping[str, Any], out: Any) -> int:
+    """Hand all that comes to a fresh process: the service of this one holds on to the run that failed."""
+    command = [sys.executable, "-m", "experiment.tracking.child", root]
+    # Without WANDB_SERVICE, by which W&B's processes find the service of the first.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out.fileno(), text=True, env=environment()) as other:
+        assert other.stdin is not None
+        other.stdin.write(json.dumps({**first, "tracking": {**first["tracking"], "mode": "offline"}}) + "\n")
+        for line in sys.stdin:
+            other.stdin.write(line)
+            other.stdin.flush()
+        other.stdin.close()
+        code = other.wait()
+    os._exit(code)  # W&B's own ending would wait for the server
+
+
 def _follow(wandb: Any, store: Store, step: Step, tracking: Mapping[str, Any], messages: Messages, warn: Any) -> None:
     run = open_run(wandb, store.root, tracking, _identity(store, step), warn)
     ending: dict[str, Any] = {}
@@ -82,7 +103,8 @@ def _follow(wandb: Any, store: Store, step: Step, tracking: Mapping[str, Any], m
         _conclude(run, store, step, tracking, ending.get("summary", {}))
     run.finish(failed=not done)
     if done and step.stage == "score":
-        rows.write_rows(wandb, store, rows.rows_of(store, step.key), warn)
+        with contextlib.suppress(NotOnline):  # the row waits for the next one to look, or for sync
+            rows.write_rows(wandb, store, rows.waiting(store, step.key), tracking["mode"], warn)
 
 
 def _identity(store: Store, step: Step) -> Identity:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import http.client
 import netrc
 import os
-import socket
+import shutil
 import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +22,17 @@ from experiment.tracking.transaction_log import last_step
 FOLDER = "wandb"  # in the store
 CLOUD = "https://api.wandb.ai"
 CONNECT_S = 5.0
-INIT_S = 20.0
+INIT_S = 15.0
 FINISH_S = 30.0
 
 MISSING = "W&B is not installed: pip install wandb"
-_LATER = "written to files instead; upload them with: python -m launchers sync"
+LATER = "written to files instead; upload them with: python -m launchers sync"
 
 Warn = Callable[[str], None]
+
+
+class NotOnline(Exception):
+    """W&B did not start online; its service in this process is of no more use."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,8 @@ def library() -> Any:
         KirjoError: it is not installed.
     """
     # Outside the store: logs of W&B's service, which nobody needs.
-    os.environ["WANDB_CACHE_DIR"] = tempfile.mkdtemp(prefix="kirjo-wandb-")
+    os.environ["WANDB_CACHE_DIR"] = cache = tempfile.mkdtemp(prefix="kirjo-wandb-")
+    atexit.register(shutil.rmtree, cache, ignore_errors=True)
     os.environ["WANDB_ERROR_REPORTING"] = "false"
     try:
         import wandb
@@ -87,10 +96,14 @@ def library() -> Any:
 
 
 def open_run(wandb: Any, root: Path, tracking: Mapping[str, Any], identity: Identity, warn: Warn) -> OpenRun:
-    """Start or go on with a run; what cannot go online is written to files."""
+    """Start or go on with a run; without a way to the server it is written to files.
+
+    Raises:
+        NotOnline: the server answers, and does not take the run.
+    """
     mode = tracking["mode"]
     if mode == "online" and (reason := _unreachable(wandb)):
-        warn(f"W&B cannot be reached ({reason}): {_LATER}")
+        warn(f"W&B cannot be reached ({reason}): {LATER}")
         mode = "offline"
     folder = root / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,13 +111,15 @@ def open_run(wandb: Any, root: Path, tracking: Mapping[str, Any], identity: Iden
         pass
     # Rows of a table wait here for their upload.
     os.environ["WANDB_DATA_DIR"] = str(folder)
+    before = set(folder.glob(f"run-*-{identity.id}"))
     try:
         run = _init(wandb, root, tracking, identity, mode)
     except Exception as error:
         if mode == "offline":
             raise
-        warn(f"W&B did not start online ({type(error).__name__}): {_LATER}")
-        run = _init(wandb, root, tracking, identity, "offline")
+        for empty in set(folder.glob(f"run-*-{identity.id}")) - before:
+            shutil.rmtree(empty, ignore_errors=True)
+        raise NotOnline(f"W&B did not start online ({type(error).__name__})") from error
     # Online, the server has said where the run stands; offline, the files of earlier attempts do.
     seen = max(int(run.step) - 1, last_step(folder, identity.id))
     return OpenRun(wandb, run, seen)
@@ -124,17 +139,16 @@ def credentials(url: str) -> bool:
 
 
 def refused(url: str) -> str | None:
-    """Why there is no talking to the server; None if it, or a proxy on the way, takes connections."""
+    """Why there is no talking to the server; None if it, or a proxy on the way, answers whatever it may be."""
     if not credentials(url):
         return "there is no key: set WANDB_API_KEY, or run wandb login"
-    if any(os.environ.get(name) for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY")):
-        return None
-    parts = urlsplit(url)
     try:
-        address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
-        socket.create_connection(address, timeout=CONNECT_S).close()
-    except (OSError, ValueError) as error:
-        return f"no connection to {parts.hostname}: {getattr(error, 'strerror', None) or error}"
+        urllib.request.urlopen(url, timeout=CONNECT_S).close()
+    except urllib.error.HTTPError:
+        return None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        return f"no connection to {urlsplit(url).hostname}: {getattr(reason, 'strerror', None) or reason}"
     return None
 
 
@@ -161,7 +175,7 @@ def _init(wandb: Any, root: Path, tracking: Mapping[str, Any], identity: Identit
         init_timeout=INIT_S,
         finish_timeout=FINISH_S,
     )
-    return wandb.init(
+    run = wandb.init(
         settings=settings,
         mode=mode,
         project=tracking["project"],
@@ -175,3 +189,6 @@ def _init(wandb: Any, root: Path, tracking: Mapping[str, Any], identity: Identit
         resume="allow",
         reinit="finish_previous",
     )
+    # A link to a log of the service that goes with this process.
+    (Path(run.settings.sync_file).parent / "logs" / "debug-core.log").unlink(missing_ok=True)
+    return run

@@ -22,44 +22,38 @@ def row_id(run_id: str) -> str:
     return f"row-{hashlib.sha256(run_id.encode()).hexdigest()[:16]}"
 
 
-def write_rows(wandb: Any, store: Store, runs: Iterable[RunResult], warn: Warn) -> int:
-    """Write the summary runs of the rows that are tracked, complete, and have none yet; returns how many."""
-    written = 0
+def waiting(store: Store, step: str | None = None) -> list[RunResult]:
+    """The rows (that a step belongs to) that are tracked and complete, and have no summary run yet."""
+    return [
+        run
+        for run in load_results(store)
+        if (step is None or step in run.steps.values())
+        and run.config.get("tracking", {}).get("name") == "wandb"
+        and not _marker(store, run).exists()
+        and _complete(run)
+    ]
+
+
+def write_rows(wandb: Any, store: Store, runs: Iterable[RunResult], mode: str, warn: Warn) -> None:
+    """Write the summary runs of some rows, each once."""
     for run in runs:
-        if (
-            run.config.get("tracking", {}).get("name") == "wandb"
-            and not _marker(store, run).exists()
-            and _complete(run)
-        ):
-            written += _write_once(wandb, store, run, warn)
-    return written
+        _write_once(wandb, store, run, mode, warn)
 
 
-def all_rows(store: Store) -> list[RunResult]:
-    """The rows there are."""
-    return load_results(store)
-
-
-def rows_of(store: Store, key: str) -> list[RunResult]:
-    """The rows that a step belongs to."""
-    return [run for run in load_results(store) if key in run.steps.values()]
-
-
-def _write_once(wandb: Any, store: Store, run: RunResult, warn: Warn) -> bool:
+def _write_once(wandb: Any, store: Store, run: RunResult, mode: str, warn: Warn) -> None:
     """Several processes may see the row complete at once: one of them holds its claim."""
     marker = _marker(store, run)
     marker.parent.mkdir(parents=True, exist_ok=True)
     claim = Claim.acquire(marker.with_suffix(""))
     if claim is None:
-        return False
+        return
     with claim:
         if marker.exists():
-            return False
-        opened = open_run(wandb, store.root, run.config["tracking"], _identity(store, run), warn)
+            return
+        opened = open_run(wandb, store.root, {**run.config["tracking"], "mode": mode}, _identity(store, run), warn)
         opened.conclude(_summary(store, run))
         opened.finish(failed=False)
         write_json_atomic(marker, {"run": run.id, "wandb": row_id(run.id)})
-    return True
 
 
 def _identity(store: Store, run: RunResult) -> Identity:

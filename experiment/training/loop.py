@@ -106,6 +106,9 @@ def train(trainer: Any, task: Task) -> dict[str, Any]:
     resume_from = _resume_from(task)
     callback = TaskCallback(task)
     trainer.add_callback(callback)
+    if task.ranks.size > 1:
+        # The weights have been drawn, the same on all ranks; noise on the rows (NEFTune, dropout) is each rank's own.
+        torch.manual_seed(task.settings["seed"] + task.ranks.rank)
     with stop.deferred():
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     if callback.stopped:

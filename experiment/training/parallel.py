@@ -10,6 +10,8 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
+import socket
+import sysconfig
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -62,6 +64,8 @@ def parallel_arguments(task: Task, training: Training) -> dict[str, Any]:
             f"parallel={parallel.name} needs DeepSpeed, which is not installed: "
             "DS_BUILD_OPS=0 pip install --no-build-isolation deepspeed"
         )
+    # DeepSpeed compiles with the ninja it brought along; PATH lacks it where the environment is not activated.
+    os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
     if not torch.cuda.is_available():
         import deepspeed
 
@@ -121,9 +125,12 @@ def _settle_process() -> None:
         os.environ["LOCAL_RANK"] = "0"  # each rank sees its own GPU alone, and finds it at number 0
     # Else accelerate takes all cores for each rank.
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
-    if os.environ.get("WORLD_SIZE", "1") == "1":  # one rank with offloading
-        os.environ.update({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"})
-        os.environ.setdefault("MASTER_PORT", "29500")
+    if os.environ.get("WORLD_SIZE", "1") == "1":  # one rank with offloading; no launcher of ranks has started it
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.environ.update(alone)
 
 
 class EvenRanks(Trainer):  # type: ignore[misc]
@@ -189,8 +196,8 @@ def any_rank(flag: bool, arguments: Any) -> bool:
 
 
 def whole_weights(trainer: Any) -> dict[str, torch.Tensor] | None:
-    """The trained weights in one piece, on rank 0; every rank takes part. None: the model itself has them."""
-    if not trainer.is_deepspeed_enabled:
+    """Weights that lie in shards in one piece, on rank 0; every rank takes part. None: the model itself has them."""
+    if not trainer.is_deepspeed_enabled or trainer.accelerator.state.deepspeed_plugin.zero_stage < 3:
         return None
     found: dict[str, torch.Tensor] = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     return found

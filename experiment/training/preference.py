@@ -91,7 +91,7 @@ class PairTrainer(EvenRanks, DPOTrainer):  # type: ignore[misc]
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """TRL's loss, in training weighted by the pairs of this pass; pairs that only fill a batch are left out."""
         loss = super().compute_loss(model, inputs, *args, **kwargs)
-        if not model.training:
+        if not self.model.training:  # what wraps it may not know
             return loss
         rows, fillers = len(inputs["input_ids"]), len(inputs["input_ids"]) - 2 * _pairs(inputs)
         self._leave_fillers_out(rows, fillers)

@@ -142,7 +142,7 @@ def _first_loss(trainer: Any, model: Any) -> float:
     rng = torch.get_rng_state()  # drawing a batch takes from it too
     loader = trainer.get_train_dataloader()
     batch = next(iter(loader))
-    was_training = model.training
+    was_training = trainer.model.training
     # In training mode TRL would count this batch among its metrics.
     model.eval()
     with torch.no_grad():

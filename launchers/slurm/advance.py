@@ -90,9 +90,10 @@ def _submittable(
 
 def _cancel_blocked(todo: list[str], states: Mapping[str, StepState], queue: Mapping[str, QueueEntry]) -> None:
     """A job that waits for one that failed is of no more use: its steps are submitted anew."""
-    stale = sorted({job for key in todo if (job := states[key].job) and job in queue})
+    useful = set(in_flight(states).values())
+    stale = {job for key in todo if (job := states[key].job) and job in queue} - useful
     if stale:
-        cancel_jobs(stale)
+        cancel_jobs(sorted(stale))
 
 
 def note_waiting(store: Store, some: bool) -> None:

@@ -17,6 +17,7 @@ from experiment.plan import Plan
 from experiment.resources import Launcher, unset_options
 from experiment.show import counted
 from experiment.store import Store
+from launchers.facts import forget_cancelled
 from launchers.slurm import plans
 from launchers.slurm.advance import Advanced, advance, note_waiting
 
@@ -34,6 +35,7 @@ def launch(plan: Plan, store: Store, launcher: Launcher) -> int:
         raise KirjoError("\n".join(unset))
     warn_of_local_store(store.root)
     launched = plans.save(store, plan.id, plan, at_home(launcher), str(Path.cwd()), _now())
+    forget_cancelled(store, plan.steps)
     found = advance(store, launched)
     if found.waiting:
         note_waiting(store, True)

@@ -12,17 +12,18 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiment import stop
 from experiment.claims import Observer
 from experiment.errors import KirjoError
-from experiment.execute import Outcome, execute
+from experiment.execute import Outcome, execute, reason_of
 from experiment.plan import Step
 from experiment.store import Store
-from experiment.resources import Allocation
 from launchers.slurm import ledger
 from launchers.slurm.jobs import allocation_of
 from launchers.slurm.report import Reporter, read_step
@@ -33,108 +34,135 @@ LOOK_AGAIN_S = 5.0
 FAILED = 1
 
 
+@dataclass(frozen=True)
+class Rank:
+    """One process of a task: which of how many it is, which on its node, and what the task is to run."""
+
+    store: Store
+    record: ledger.Submission
+    task: int
+    rank: int
+    size: int
+    local: int
+    reporter: Reporter
+
+    @property
+    def first(self) -> bool:
+        """Whether this is rank 0, which runs what one process runs, and reports."""
+        return self.rank == 0
+
+    def said_of(self, key: str) -> str | None:
+        """How a step ended in this start of the task, by rank 0's word."""
+        return read_step(self.store, self.record.id, self.task, self.reporter.restarts, key)
+
+
 def run_task(store_root: str, submission: str, task: int) -> None:
     """Run a task's steps in order; does not return but ends the process with the exit code."""
     import submitit
 
     here = submitit.JobEnvironment()
-    rank, size = here.global_rank, here.num_tasks
     store = Store(Path(store_root))
-    code = FAILED
+    reporter = Reporter(store, submission, task)
+    code, reason = FAILED, ""
     try:
-        code = _run(store, submission, task, rank, size)
+        record = ledger.read(store, submission)
+        rank = Rank(store, record, task, here.global_rank, here.num_tasks, here.local_rank, reporter)
+        code = _run(rank)
     except stop.Stopped:
         code = STOPPED
     except KirjoError as error:
+        reason = str(error)
         print(f"error: {error}", file=sys.stderr, flush=True)
-        if rank == 0:
-            Reporter(store, submission, task).end("failed", str(error))
+    except Exception as error:  # noqa: BLE001 - whatever it was, status must be able to tell
+        reason = reason_of(error, store.root)
+        traceback.print_exc()
+    if reason and here.global_rank == 0:
+        reporter.end("failed", reason)
     sys.stdout.flush()
     sys.stderr.flush()
     # Not sys.exit: threads of libraries, or an exit handler, must not change what the scheduler is told.
     os._exit(code)
 
 
-def _run(store: Store, submission: str, task: int, rank: int, size: int) -> int:
-    record = ledger.read(store, submission)
-    os.environ.update(own_gpus(record, rank))
+def _run(rank: Rank) -> int:
+    os.environ.update(own_gpus(rank.record, rank.local))
     # Threads that spin while they wait for each other are very slow on busy cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    steps = ledger.steps_of(store, submission)
-    reporter = Reporter(store, submission, task)
-    if rank == 0:
-        reporter.start()
-    _listen(store, record, task)
-    try:
-        os.chdir(record.folder)
-    except OSError as error:
+    steps = ledger.steps_of(rank.store, rank.record.id)
+    if rank.first:
+        rank.reporter.start()
+    _listen(rank)
+    _enter(rank.record.folder)
+    if rank.reporter.restarts > rank.record.max_restarts:
         raise KirjoError(
-            f"the folder {record.folder}, where the sweep was launched, cannot be entered on "
-            f"{os.environ.get('SLURMD_NODENAME', 'this node')} ({error.strerror}): launch from a shared file system"
-        ) from None
-    if reporter.restarts > record.max_restarts:
-        raise KirjoError(
-            f"started again {reporter.restarts} times, launcher.max_restarts={record.max_restarts}; "
+            f"started again {rank.reporter.restarts} times, launcher.max_restarts={rank.record.max_restarts}; "
             "look at the log, then: python -m launchers retry"
         )
     ended = "done"
-    for key in record.tasks[task].steps:
-        outcome = _one(steps[key], store, record, reporter, rank, size)
+    for key in rank.record.tasks[rank.task].steps:
+        outcome = _one(steps[key], rank)
         if outcome == "stopped":
-            raise stop.Stopped
+            return STOPPED
         if outcome != "done":
             ended = "failed"
-    if rank == 0:
-        reporter.end(ended, "")
+    if rank.first:
+        rank.reporter.end(ended, "")
     return 0 if ended == "done" else FAILED
 
 
-def own_gpus(record: ledger.Submission, rank: int) -> dict[str, str]:
-    """Which GPUs of its node are this rank's, for sites where SLURM does not say so."""
-    allocation = Allocation(**record.allocation)
-    if not record.visible_devices or not allocation.gpus_per_rank:
+def _enter(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise KirjoError(
+            f"the folder {folder}, where the sweep was launched, cannot be entered on "
+            f"{os.environ.get('SLURMD_NODENAME', 'this node')} ({error.strerror}): launch from a shared file system"
+        ) from None
+
+
+def own_gpus(record: ledger.Submission, local: int) -> dict[str, str]:
+    """Which GPUs of its node belong to the rank ``local`` there, for sites where SLURM does not say so."""
+    gpus = record.allocation["gpus_per_rank"]
+    if not record.visible_devices or not gpus:
         return {}
-    first = rank % allocation.ranks_per_node * allocation.gpus_per_rank
-    return {record.visible_devices: ",".join(map(str, range(first, first + allocation.gpus_per_rank)))}
+    return {record.visible_devices: ",".join(map(str, range(local * gpus, (local + 1) * gpus)))}
 
 
-def rank_environment(record: ledger.Submission, rank: int, size: int) -> dict[str, str]:
+def rank_environment(rank: Rank) -> dict[str, str]:
     """What the training libraries read: who this rank is. Not for a step of one process, which would look for others."""
-    per_node = record.allocation["ranks_per_node"]
     return {
-        "RANK": str(rank),
-        "WORLD_SIZE": str(size),
-        # A rank that sees its own GPU alone finds it at number 0.
-        "LOCAL_RANK": "0" if own_gpus(record, rank) else str(rank % per_node),
-        "LOCAL_WORLD_SIZE": str(per_node),
+        "RANK": str(rank.rank),
+        "WORLD_SIZE": str(rank.size),
+        # A rank that sees its own GPUs alone finds the first at number 0.
+        "LOCAL_RANK": "0" if own_gpus(rank.record, rank.local) else str(rank.local),
+        "LOCAL_WORLD_SIZE": str(rank.record.allocation["ranks_per_node"]),
         # Below the range of outgoing connections, and no other job's MASTER_PORT.
         "CONTROL_PORT": str(int(os.environ["MASTER_PORT"]) + 10000),
     }
 
 
-def _one(step: Step, store: Store, record: ledger.Submission, reporter: Reporter, rank: int, size: int) -> str:
+def _one(step: Step, rank: Rank) -> str:
     """Run a step with the ranks it wants, or wait for those that run it; returns done, failed or stopped."""
-    if allocation_of(step).ranks > 1 and size > 1:
-        return _with_ranks(step, store, reporter, rank_environment(record, rank, size))
-    if rank == 0:
-        return _alone(step, store, reporter).state
+    if allocation_of(step).ranks > 1 and rank.size > 1:
+        return _with_ranks(step, rank)
+    if rank.first:
+        return _alone(step, rank)
     # Who leaves early has srun end the others (--wait), so the other ranks stay until rank 0 has said how it ended.
-    while (state := read_step(store, reporter.submission, reporter.task, reporter.restarts, step.key)) is None:
+    while (state := rank.said_of(step.key)) is None:
         time.sleep(LOOK_AGAIN_S)
-        stop.obey()
     return state
 
 
-def _alone(step: Step, store: Store, reporter: Reporter) -> Outcome:
-    log_to(store.log(step.stage, step.fingerprint))
-    reporter.begin(step)
+def _alone(step: Step, rank: Rank) -> str:
+    log_to(rank.store.log(step.stage, step.fingerprint))
+    rank.reporter.begin(step)
     try:
-        outcome = attempt(step, store, reporter.progress_of(step))
+        outcome = attempt(step, rank.store, rank.reporter.progress_of(step))
     except stop.Stopped:
-        outcome = Outcome("stopped")  # type: ignore[arg-type]
-    reporter.finish(step, outcome)
-    return outcome
+        outcome = Outcome("stopped")
+    rank.reporter.finish(step, outcome)
+    return outcome.state
 
 
 def attempt(step: Step, store: Store, progress: Callable[[int, int], None], **ranks: Any) -> Outcome:
@@ -159,26 +187,24 @@ def attempt(step: Step, store: Store, progress: Callable[[int, int], None], **ra
     return outcome
 
 
-def _with_ranks(step: Step, store: Store, reporter: Reporter, environment: dict[str, str]) -> str:
-    rank = int(environment["RANK"])
-    if rank == 0:
-        reporter.begin(step)
-    log_to(store.log(step.stage, step.fingerprint))
-    command = [sys.executable, "-m", "launchers.slurm.rank", str(store.root), reporter.submission, str(reporter.task)]
+def _with_ranks(step: Step, rank: Rank) -> str:
+    if rank.first:
+        rank.reporter.begin(step)
+    log = rank.store.log(step.stage, step.fingerprint)
+    log_to(log)
+    command = [sys.executable, "-m", "launchers.slurm.rank", str(rank.store.root), rank.record.id, str(rank.task)]
     # The child gets the scheduler's signals itself; until it listens they must not kill it.
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGUSR2, signal.SIGTERM)}
-    child = subprocess.Popen([*command, step.key], env={**os.environ, **_code_path(), **environment})
+    child = subprocess.Popen([*command, step.key], env={**os.environ, **_code_path(), **rank_environment(rank)})
     for number, handler in handlers.items():
         signal.signal(number, handler)
     with stop.deferred():
         code = child.wait()
-    if code == 0:
-        return "done"
-    if code == STOPPED:
-        return "stopped"
-    if rank == 0 and read_step(store, reporter.submission, reporter.task, reporter.restarts, step.key) is None:
+    if code in (0, STOPPED):
+        return "done" if code == 0 else "stopped"
+    if rank.first and rank.said_of(step.key) is None:
         died = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        reporter.finish(step, Outcome("failed", f"rank 0 {died}; its log: {store.log(step.stage, step.fingerprint)}"))
+        rank.reporter.finish(step, Outcome("failed", f"rank 0 {died}; its log: {log}"))
     return "failed"
 
 
@@ -187,12 +213,12 @@ def _code_path() -> dict[str, str]:
     return {"PYTHONPATH": os.environ.get("PYTHONPATH", str(Path(__file__).resolve().parent.parent.parent))}
 
 
-def _listen(store: Store, record: ledger.Submission, task: int) -> None:
-    """USR2: the walltime ends soon, so save, stop and be queued again. TERM: cancelled or preempted, so save and stop."""
-    folder = ledger.folder_of(store, record.id)
+def _listen(rank: Rank) -> None:
+    """USR2: the walltime ends soon, so stop and be queued again. TERM: cancelled or preempted, so stop. Both save."""
+    marker = ledger.folder_of(rank.store, rank.record.id) / f"requeue-{rank.task}"
 
     def walltime_ends(_signal: int, _frame: Any) -> None:
-        (folder / f"requeue-{task}").touch()
+        marker.touch()
         stop.request()
 
     signal.signal(signal.SIGUSR2, walltime_ends)

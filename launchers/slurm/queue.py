@@ -6,6 +6,7 @@ Each question is one call for all jobs, because a cluster's controller is shared
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -110,7 +111,8 @@ def ended(jobs: Collection[str], others: Collection[str] = ()) -> dict[str, Ende
     known = _squeue(others, ["--states=all"])
     found: dict[str, Ended | QueueEntry] = {}
     for job in jobs:
-        entry = known.get(job)
+        # An array that was cancelled before any task of it started keeps one record for them all.
+        entry = known.get(job) or known.get(job.partition("_")[0])
         if entry is not None:
             over = entry.state in _OVER
             found[job] = Ended(entry.state, entry.exit, entry.reason, entry.nodes) if over else entry
@@ -154,9 +156,19 @@ def parse_accounts(text: str) -> dict[str, Ended]:
 def _squeue(others: Collection[str], more: Sequence[str]) -> dict[str, QueueEntry]:
     wanted = ["-a", "-r", "-h", *more, "-O", ",".join(f"{name}:|" for name in _FIELDS)]
     found = parse_queue(_told(["squeue", "--me", *wanted]))
-    if others:
-        found = {**parse_queue(_told(["squeue", "-u", ",".join(sorted(others)), *wanted])), **found}
+    known = sorted(user for user in others if _has_account(user))
+    if known:
+        found = {**parse_queue(_told(["squeue", "-u", ",".join(known), *wanted])), **found}
     return found
+
+
+def _has_account(user: str) -> bool:
+    """Whether the machine knows the user (still): squeue complains of names that it does not."""
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
 
 
 def _entry(line: str) -> QueueEntry:

@@ -34,7 +34,7 @@ def retry(store: Store, only_waiting: bool = False) -> int:
 
 
 def _never_submitted(state: StepState) -> bool:
-    return state.job is None
+    return state.state == "not submitted"
 
 
 def _not_given_up(state: StepState) -> bool:

@@ -120,8 +120,10 @@ WAITING = "waiting-for-room"
 
 def resubmit(launcher: Launcher, place: Place) -> str:
     """The command that submits what found no room, with the Python of whoever launched."""
-    python = shlex.quote(launcher.submit_python or "python3")
-    return f"(cd {shlex.quote(str(place.code))} && {python} -m launchers retry --waiting --store {shlex.quote(str(place.store))})"
+    python, code, store = (shlex.quote(str(one)) for one in (launcher.submit_python, place.code, place.store))
+    # sbatch hands its environment on: a job must not take the numbers of the one that submitted it for its own.
+    clean = 'unset "${!SLURM_@}" "${!SUBMITIT_@}" "${!SBATCH_@}"'
+    return f"({clean}; cd {code} && {python} -m launchers retry --waiting --store {store})"
 
 
 def srun_args(launcher: Launcher, allocation: Allocation, logs: Path, whole: bool) -> list[str]:

@@ -15,14 +15,13 @@ usage() {
 
 # Of one node: slurmd and slurmstepd, known by the log they have open, and what has the node's name in its environment.
 pids() {
-  local process
-  for process in /proc/[0-9]*; do
-    if grep -qzx "SLURMD_NODENAME=$1" "$process/environ" 2>/dev/null ||
-      { grep -qE '^slurm(step)?d$' "$process/comm" 2>/dev/null &&
-        find "$process/fd" -lname "$(node_log "$1")" 2>/dev/null | grep -q .; }; then
-      basename "$process"
-    fi
-  done
+  local daemon
+  {
+    grep -lzx "SLURMD_NODENAME=$1" /proc/[0-9]*/environ 2>/dev/null || true
+    for daemon in $(pgrep -x 'slurmd|slurmstepd'); do
+      find "/proc/$daemon/fd" -lname "$(node_log "$1")" 2>/dev/null || true
+    done
+  } | cut -d / -f 3 | sort -nu
 }
 
 [[ $# == 2 ]] || usage

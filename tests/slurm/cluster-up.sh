@@ -2,17 +2,17 @@
 # Starts a real two-node SLURM cluster on this one machine: munged, slurmctld, and a slurmd for each node.
 #
 #   tests/slurm/cluster-up.sh              as root, on Debian or Ubuntu: installs slurm-wlm and munge if they are not there
-#   MIN_JOB_AGE=60 tests/slurm/cluster-up.sh       settings.sh names all variables
+#   CLUSTER_MIN_JOB_AGE=60 tests/slurm/cluster-up.sh       settings.sh names all variables
 #
 # Calling it again does nothing, or brings back what has died; with other values it restarts the daemons (jobs survive
-# that, as they do on a real cluster). A SLURM of another origin is used as it is, never changed; REPLACE=1 overrules.
+# that, as they do on a real cluster). A SLURM of another origin is used as it is, never changed; CLUSTER_REPLACE=1 overrules.
 set -euo pipefail
 source "$(dirname "$0")/settings.sh"
 
 main() {
-  if ! ours && [[ -s $CONF && ${REPLACE:-0} != 1 ]]; then
+  if ! ours && [[ -s $CONF && ${CLUSTER_REPLACE:-0} != 1 ]]; then
     timeout 20 sinfo && exit 0
-    fail "$CONF belongs to another SLURM, which does not answer: start that one, or REPLACE=1 to write over it"
+    fail "$CONF belongs to another SLURM, which does not answer: start that one, or CLUSTER_REPLACE=1 to write over it"
   fi
   [[ $(id -u) == 0 ]] || fail "needs root, to start the daemons of a cluster"
   install_packages

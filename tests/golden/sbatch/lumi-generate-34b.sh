@@ -16,7 +16,7 @@
 #SBATCH --partition=small-g
 #SBATCH --requeue
 #SBATCH --signal=USR2@600
-#SBATCH --time=1440
+#SBATCH --time=720
 
 # setup
 cd /scratch/project_462000001/kirjo/store/code/0123456789abcdef || exit 1
