@@ -6,6 +6,7 @@ Nothing of this enters a fingerprint: where a step runs does not decide what it 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
@@ -45,6 +46,19 @@ class Resources:
     partition: str | None = None
 
 
+def _no_secrets(value: Any) -> Any:
+    """What is configured is recorded, in the store and in W&B: a key may not be."""
+    lines = [f"{name}=" for name in value] if isinstance(value, Mapping) else value if isinstance(value, list) else []
+    found = next((match for line in lines if (match := _SECRET.search(str(line)))), None)
+    if found:
+        raise ValueError(
+            f"{found[1]} looks like a secret, and configs are recorded: set it in the shell that launches "
+            "(jobs inherit the environment) or in the tool's own file (wandb login, hf auth login)"
+        )
+    return value
+
+
+_SECRET = re.compile(r"\b(\w*(?:API_KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS))=", re.IGNORECASE)
 ByStage = Annotated[dict[str, Resources], BeforeValidator(_stages)]
 
 
@@ -107,8 +121,12 @@ class Launcher:
     max_restarts: NonNegativeInt = 10
     confirm_above: PositiveFloat | None = None
     max_jobs: PositiveInt | None = None  # of this user in the queue; None: the partition's own limit
-    setup: tuple[str, ...] = ()  # shell lines before the ranks start, on the first node
-    environment: dict[str, Annotated[str, Field(coerce_numbers_to_str=True)]] = field(default_factory=dict)
+    setup: Annotated[
+        tuple[str, ...], BeforeValidator(_no_secrets)
+    ] = ()  # shell lines before the ranks start, on the first node
+    environment: Annotated[
+        dict[str, Annotated[str, Field(coerce_numbers_to_str=True)]], BeforeValidator(_no_secrets)
+    ] = field(default_factory=dict)
     python: str | None = None  # the command that starts Python on a node; None: the one that launches
     submit_python: str | None = None  # the same for submitting more from a job, outside containers
     container: str | None = None  # an image; ${launcher.container} in python names it

@@ -72,7 +72,7 @@ def start(commands: Sequence[Sequence[str]], folder: Path) -> list[subprocess.Po
 
 
 def together(store: Store, step: Step, size: int = 2, does: Mapping[int, str] | None = None) -> list[Outcome]:
-    """Run the step with real ranks; ``does`` says what a rank does at an optimizer step: ``kill 3``, ``stop``, ``fail``.
+    """Run the step with real ranks; ``does`` says what a rank does at a step: ``kill 3``, ``stop 3``, ``fail 3``.
 
     The warnings of a failed outcome are the end of that rank's log.
     """

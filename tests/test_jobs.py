@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from functools import lru_cache
 
@@ -137,6 +138,6 @@ def test_heavy_steps_of_one_task_are_one_chain_of_one_shape(data):
     for job in jobs_of(plan, todo):
         for task in job.tasks:
             heavy = [step for step in task.steps if step.stage not in LIGHT]
-            for before, after in zip(heavy, heavy[1:], strict=False):
+            for before, after in itertools.pairwise(heavy):
                 assert before.key in after.inputs.values()
                 assert allocation_of(before) == allocation_of(after)

@@ -84,8 +84,8 @@ def test_shards_are_gone_on_with(one: dict[str, tuple[Store, Step]], base: Path,
 
 
 def test_with_bf16_the_master_weights_are_float32(base: Path, tmp_path: Path) -> None:
-    """A learning rate at which a step is smaller than bf16 resolves: with bf16 masters nothing would move."""
-    settings: dict[str, Any] = {"precision": "bf16", "learning_rate": 2e-6, "epochs": 24, "schedule": "constant"}
+    """Steps of 1e-4 where bf16 resolves 2e-3 (the toy's weights are about 0.3): in bf16 masters most would be lost."""
+    settings: dict[str, Any] = {"precision": "bf16", "learning_rate": 1e-4, "epochs": 16, "schedule": "constant"}
     store, step = sft(base, tmp_path, **settings)
     step = spread(step, "zero3", 4)
     done_by(store, step)
@@ -93,11 +93,12 @@ def test_with_bf16_the_master_weights_are_float32(base: Path, tmp_path: Path) ->
     assert {tensor.dtype for tensor in saved.values()} == {torch.bfloat16}
     alone, mine = sft(base, tmp_path / "alone", **settings)
     models.finish(alone, mine)
-    theirs, ours = models.losses(alone, mine), models.losses(store, step)
+    ours, theirs = models.losses(store, step), models.losses(alone, mine)
     assert ours == pytest.approx(theirs, rel=0.01)
-    fallen = theirs[0] - theirs[-1]
-    assert fallen > 0
-    assert ours[0] - ours[-1] == pytest.approx(fallen, rel=0.25)
+    # An epoch is three steps; the rows of one step differ from those of another.
+    fallen = [sum(losses[:3]) - sum(losses[-3:]) for losses in (ours, theirs)]
+    assert fallen[1] > 0.1
+    assert fallen[0] == pytest.approx(fallen[1], rel=0.1)
 
 
 def test_a_whole_chain_and_what_it_leaves_is_read_by_one_process(base: Path, tmp_path: Path) -> None:

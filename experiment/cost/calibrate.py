@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiment.cost.ledger import Known
+from experiment.cost.known import Known
 from experiment.cost.work import Work, tokens_and_rows
 from experiment.plan import Step
 from experiment.provenance import Manifest

@@ -10,7 +10,7 @@ from experiment.config import Config
 from experiment.cost import memory, throughput
 from experiment.cost.architecture import Shape, shape_of
 from experiment.cost.calibrate import rate_of
-from experiment.cost.ledger import Known
+from experiment.cost.known import Known
 from experiment.cost.memory import GB, Memory, Setup
 from experiment.cost.work import Work, work_of
 from experiment.plan import Plan, Step

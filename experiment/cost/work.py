@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiment.cost.ledger import Known
+from experiment.cost.known import Known
 from experiment.plan import Step
 from experiment.stages.mix import share
 

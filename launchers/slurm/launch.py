@@ -48,8 +48,8 @@ def refuse_without_slurm() -> None:
     missing = [name for name in COMMANDS if shutil.which(name) is None]
     if missing:
         raise KirjoError(
-            f"launcher=slurm needs SLURM's commands, and {', '.join(missing)} cannot be found here: give the command on "
-            "the cluster's login node (outside containers), or use launcher=local"
+            f"launcher=slurm needs SLURM's commands, and {', '.join(missing)} cannot be found here: give the command "
+            "on the cluster's login node (outside containers), or use launcher=local"
         )
 
 

@@ -130,7 +130,7 @@ def own_gpus(record: ledger.Submission, local: int) -> dict[str, str]:
 
 
 def rank_environment(rank: Rank) -> dict[str, str]:
-    """What the training libraries read: who this rank is. Not for a step of one process, which would look for others."""
+    """What the training libraries read. Not for a step of one process: they would look for the others."""
     return {
         "RANK": str(rank.rank),
         "WORLD_SIZE": str(rank.size),
