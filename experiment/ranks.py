@@ -25,8 +25,9 @@ CONNECT_S = 600
 # One answer of rank 0's server, whose thread answers even while rank 0 computes.
 ANSWER_S = 120
 
-# What torch, accelerate and DeepSpeed take for the word of a launcher of many ranks.
-ENVIRONMENT = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+# What torch, accelerate and DeepSpeed take for the word of a launcher of many ranks. accelerate itself sets the last
+# one where a training uses DeepSpeed, and would have every later one of the process use it too.
+ENVIRONMENT = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "ACCELERATE_USE_DEEPSPEED")
 
 
 class Channel:
@@ -193,11 +194,16 @@ def _words(left: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def unlaunched() -> Iterator[None]:
-    """Hide a launcher's variables: libraries would set up a process group for what one process does alone."""
+    """Hide a launcher's variables: libraries would set up a process group for what one process does alone.
+
+    What is set of them within does not last.
+    """
     hidden = {name: os.environ.pop(name) for name in ENVIRONMENT if name in os.environ}
     try:
         yield
     finally:
+        for name in ENVIRONMENT:
+            os.environ.pop(name, None)
         os.environ.update(hidden)
 
 

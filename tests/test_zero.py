@@ -163,6 +163,20 @@ def test_a_whole_chain_and_what_it_leaves_is_read_by_one_process(base: Path, tmp
     models.finish(store, answers)
 
 
+def test_one_process_offloads_and_then_trains_without(
+    one: dict[str, tuple[Store, Step]], base: Path, tmp_path: Path
+) -> None:
+    """In this very process, as a worker does: nothing of DeepSpeed may be left for the next step."""
+    store, step = sft(base, tmp_path)
+    step = spread(step, "zero3", 4)
+    step = replace(step, execution={**step.execution, "parallel": {"name": "zero3", "offload": "optimizer"}})
+    models.finish(store, step)
+    alike((store, step), one["plain"])
+    again = sft(base, tmp_path / "again")
+    models.finish(*again)
+    assert models.weights(*again) == models.weights(*one["plain"])
+
+
 def test_without_deepspeed_the_command_is_named(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     store, step = sft(base, tmp_path)

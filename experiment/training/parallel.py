@@ -20,6 +20,7 @@ from accelerate.data_loader import SeedableRandomSampler
 from pydantic import TypeAdapter
 from torch.utils.data import Sampler
 from transformers import Trainer
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from experiment.config import Training, accumulation
 from experiment.errors import KirjoError
@@ -53,6 +54,9 @@ def parallel_arguments(task: Task, training: Training) -> dict[str, Any]:
     does transformers load straight into shards under ZeRO-3 (its documentation, "DeepSpeed").
     """
     parallel = parallel_of(task)
+    # Of an earlier step of this process, which may have failed.
+    os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
+    unset_hf_deepspeed_config()
     if parallel.name == "single":
         return {}
     _settle_process()
@@ -206,8 +210,6 @@ def whole_weights(trainer: Any) -> dict[str, torch.Tensor] | None:
 def release(trainer: Any) -> None:
     """Let go of what DeepSpeed keeps for the life of the process, so that a next step finds the memory free."""
     if trainer.is_deepspeed_enabled:
-        from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-
         trainer.model_wrapped.destroy()
         unset_hf_deepspeed_config()
         gc.collect()

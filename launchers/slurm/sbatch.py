@@ -120,7 +120,8 @@ WAITING = "waiting-for-room"
 
 def resubmit(launcher: Launcher, place: Place) -> str:
     """The command that submits what found no room, with the Python of whoever launched."""
-    python, code, store = (shlex.quote(str(one)) for one in (launcher.submit_python, place.code, place.store))
+    wanted = (launcher.submit_python or "python3", place.code, place.store)
+    python, code, store = (shlex.quote(str(one)) for one in wanted)
     # sbatch hands its environment on: a job must not take the numbers of the one that submitted it for its own.
     clean = 'unset "${!SLURM_@}" "${!SUBMITIT_@}" "${!SBATCH_@}"'
     return f"({clean}; cd {code} && {python} -m launchers retry --waiting --store {store})"

@@ -56,6 +56,6 @@ if [ "$code" != 0 ] && [ -e "requeue-${SLURM_ARRAY_TASK_ID:-0}" ]; then
   echo "scontrol requeue failed: give python -m launchers retry --store /scratch/project_462000001/kirjo/store" >&2
 fi
 if [ -e /scratch/project_462000001/kirjo/store/jobs/waiting-for-room ]; then
-  (cd /scratch/project_462000001/kirjo/store/code/0123456789abcdef && python3 -m launchers retry --waiting --store /scratch/project_462000001/kirjo/store) || true
+  (unset "${!SLURM_@}" "${!SUBMITIT_@}" "${!SBATCH_@}"; cd /scratch/project_462000001/kirjo/store/code/0123456789abcdef && python3 -m launchers retry --waiting --store /scratch/project_462000001/kirjo/store) || true
 fi
 exit $code
