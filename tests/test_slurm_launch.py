@@ -167,7 +167,7 @@ def test_ranks_on_two_nodes_learn_what_one_process_learns(tmp_path, parallel):
 
 def test_a_requeued_job_of_many_ranks_goes_on_from_its_checkpoint(tmp_path):
     store = tmp_path / "store"
-    launch(*RANKS, "parallel=zero3", "sft.epochs=120", "sft.checkpoint_every=5", store=store)
+    launch(*RANKS, "parallel=zero3", "sft.epochs=30", "sft.checkpoint_every=5", store=store)
     step = until(store, "sft", "running")
     work = store / "sft" / f"{step['fingerprint']}.work"
     wait_for(lambda: list(work.glob("checkpoints/*/complete")))

@@ -86,6 +86,8 @@ def setup(launcher: Launcher, allocation: Allocation, place: Place) -> list[str]
     if allocation.ranks > 1:
         lines += [
             'export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
+            # SLURM's name for a node need not be one that the network knows; the batch script runs on the first node.
+            'getent hosts "$MASTER_ADDR" > /dev/null || export MASTER_ADDR=$(hostname)',
             # Jobs that share a node must not share a port.
             "export MASTER_PORT=$((10000 + SLURM_JOB_ID % 10000))",
         ]

@@ -38,6 +38,7 @@ export HF_HOME=/scratch/project_462000001/huggingface
 export MIOPEN_USER_DB_PATH=/tmp/$USER-miopen-cache-$SLURM_JOB_ID
 export MIOPEN_CUSTOM_CACHE_DIR=$MIOPEN_USER_DB_PATH
 export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+getent hosts "$MASTER_ADDR" > /dev/null || export MASTER_ADDR=$(hostname)
 export MASTER_PORT=$((10000 + SLURM_JOB_ID % 10000))
 
 # command

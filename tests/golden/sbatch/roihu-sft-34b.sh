@@ -28,6 +28,7 @@ export HF_HOME=/scratch/project_462000001/huggingface
 module load python-pytorch
 source /projappl/project_462000001/kirjo/bin/activate
 export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+getent hosts "$MASTER_ADDR" > /dev/null || export MASTER_ADDR=$(hostname)
 export MASTER_PORT=$((10000 + SLURM_JOB_ID % 10000))
 
 # command
