@@ -117,7 +117,9 @@ def _tell(store: Path, found: list[dict[str, Any]], retries: int, clock: Callabl
     logs = [path.read_text(errors="replace") for path in store.glob("logs/*.log")]
     done = Counter(text.count("\n--- done") for text in logs)
     jobs = {step["job"] for step in found}
-    print(f"{len(found)} steps in {len(jobs)} jobs, {retries} retries; times a step was carried out to its end: {dict(done)}")
+    print(
+        f"{len(found)} steps in {len(jobs)} jobs, {retries} retries; times a step was carried out to its end: {dict(done)}"
+    )
     print(f"restarts: {dict(Counter(step['restarts'] for step in found))}")
     print(python("analysis", "table1", "table2", "--store", str(store)).strip())
     print(f"{clock():6.0f} s  tables")

@@ -17,6 +17,7 @@ from experiment.config import Config
 from experiment.confirm import confirm
 from experiment.cost.estimate import Costs, estimate_plan
 from experiment.cost.fits import refuse_unfit
+from experiment.cost.walltime import refuse_short
 from experiment.errors import KirjoError, StoreError
 from experiment.plan import Plan, merge
 from experiment.prefetch import prefetch
@@ -54,7 +55,9 @@ def carry_out(points: Sequence[Sequence[str]]) -> int:
     _refuse_unmet(plan, states)
     if config.launcher.site is not None:
         refuse_unfit(plan, states, config)
-        confirm(estimate_plan(plan, states, config, store).billed_most, config.launcher.confirm_above)
+        costs = estimate_plan(plan, states, config, store)
+        refuse_short(plan, costs.steps, config.launcher)
+        confirm(costs.billed_most, config.launcher.confirm_above)
     if store and not {"missing", "running"} & set(states.values()):
         with contextlib.suppress(StoreError, OSError):  # all is there: a store that can only be read will do
             _record(plan, store)

@@ -7,6 +7,7 @@ import inspect
 import json
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +27,7 @@ from experiment.cost.fits import refuse_unfit
 from experiment.cost.memory import Setup, generating, layer_activations, scoring, training
 from experiment.cost.throughput import decoding_seconds, forward_seconds, training_seconds, utilization
 from experiment.cost.work import source_rows
+from experiment.cost.walltime import interval_of, refuse_short
 from experiment.errors import KirjoError
 from experiment.launch import plan_document, step_states
 from experiment.plan import Plan, Step, merge
@@ -607,3 +609,24 @@ def test_a_site_that_says_nothing_gets_no_estimates(capsys: pytest.CaptureFixtur
 def test_where_a_node_is_not_known_the_gpus_asked_for_are_billed() -> None:
     site = Site(partitions={"whole": Partition(whole_nodes=True)})
     assert billed_an_hour(Allocation(2, 4, 1, 1, None, 60, "whole"), site) == 8.0
+
+
+def test_a_walltime_shorter_than_a_measured_checkpoint_interval_is_refused(tmp_path: Path) -> None:
+    """4,692 rows x 3 epochs in batches of 128 are 110 optimizer steps, so a checkpoint is due after 20 of them."""
+    plan, config = planned(*PAPER, *LUMI)
+    found = measured(tmp_path, *LUMI)
+    interval = interval_of(of(plan, "sft"), found)
+    assert interval is not None
+    optimizer_steps = found.work.rows * 3 / 128
+    assert math.isclose(interval, found.seconds * 20 / optimizer_steps)
+    key = of(plan, "sft").key
+    stop = config.launcher.stop_before_s
+    for minutes, refused in ((int((interval + stop) / 60) + 1, False), (int((interval + stop) / 60) - 1, True)):
+        allocation = replace(found.allocation, walltime_min=minutes)
+        with pytest.raises(KirjoError, match=r"sft.checkpoint_every") if refused else nullcontext():
+            refuse_short(plan, {key: replace(found, allocation=allocation)}, config.launcher)
+
+
+def test_a_time_by_formula_refuses_no_walltime() -> None:
+    plan, config, _, found = costs(*PAPER, *LUMI, "launcher.resources.sft.walltime_min=1")
+    refuse_short(plan, found.steps, config.launcher)
