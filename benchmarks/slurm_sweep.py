@@ -1,10 +1,10 @@
-"""The paper's sweep on a SLURM cluster, from submission to tables; with ``faults=true`` things go wrong in the middle of it.
+"""The paper's sweep on a SLURM cluster, from submission to tables; with ``faults=true`` things go wrong on the way.
 
     python -m benchmarks.slurm_sweep store=PATH [reference=STORE] [faults=true] [override ...]
 
-``reference`` is a store that a local run of the same sweep filled: its verdicts are compared byte by byte. The faults need
-the cluster of tests/slurm/cluster-up.sh and root: pretraining gets a walltime of one minute, a training job is requeued,
-another is cancelled, and the slurmd of a node is killed with signal 9 (and started again a minute later).
+``reference`` is a store that a local run of the same sweep filled: its verdicts are compared byte by byte. The faults
+need the cluster of tests/slurm/cluster-up.sh and root: pretraining gets a walltime of one minute, a training job is
+requeued, another is cancelled, and the slurmd of a node is killed with signal 9 (and started again a minute later).
 """
 
 from __future__ import annotations
@@ -117,9 +117,7 @@ def _tell(store: Path, found: list[dict[str, Any]], retries: int, clock: Callabl
     logs = [path.read_text(errors="replace") for path in store.glob("logs/*.log")]
     done = Counter(text.count("\n--- done") for text in logs)
     jobs = {step["job"] for step in found}
-    print(
-        f"{len(found)} steps in {len(jobs)} jobs, {retries} retries; times a step was carried out to its end: {dict(done)}"
-    )
+    print(f"{len(found)} steps in {len(jobs)} jobs, {retries} retries; times a step was ended: {dict(done)}")
     print(f"restarts: {dict(Counter(step['restarts'] for step in found))}")
     print(python("analysis", "table1", "table2", "--store", str(store)).strip())
     print(f"{clock():6.0f} s  tables")

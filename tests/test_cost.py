@@ -26,8 +26,8 @@ from experiment.cost.estimate import Costs, billed_an_hour, estimate_plan, launc
 from experiment.cost.fits import refuse_unfit
 from experiment.cost.memory import Setup, generating, layer_activations, scoring, training
 from experiment.cost.throughput import decoding_seconds, forward_seconds, training_seconds, utilization
-from experiment.cost.work import source_rows
 from experiment.cost.walltime import interval_of, refuse_short
+from experiment.cost.work import source_rows
 from experiment.errors import KirjoError
 from experiment.launch import plan_document, step_states
 from experiment.plan import Plan, Step, merge

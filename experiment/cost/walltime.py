@@ -43,6 +43,6 @@ def interval_of(step: Step, estimate: Estimate) -> float | None:
     if step.stage not in MANY_RANKS or estimate.basis != "measured" or not estimate.seconds or not estimate.work.rows:
         return None
     training = step.settings["training"]
-    optimizer_steps = estimate.work.rows * estimate.work.epochs / training["global_batch"]
-    every = step.execution["training"]["checkpoint_every"]
+    optimizer_steps = estimate.work.rows * estimate.work.epochs / int(training["global_batch"])
+    every = int(step.execution["training"]["checkpoint_every"])
     return estimate.seconds * min(1.0, every / max(optimizer_steps, 1.0))
