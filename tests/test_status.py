@@ -144,6 +144,11 @@ def test_a_held_job_says_what_to_do(store, reason):
         (Ended("CANCELLED", reason="DependencyNeverSatisfied"), "blocked", "python -m launchers retry"),
         (Ended("FAILED", 3), "failed", "exit code 3"),
         (Ended("FAILED", 75), "failed", "stopped in good order"),
+        (
+            Ended("FAILED", 53, "JobLaunchFailure", "nid7"),
+            "failed",
+            "on nid7, most often because its log cannot be opened",
+        ),
         (None, "failed", "left the queue without having started"),
     ],
 )
