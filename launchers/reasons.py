@@ -87,8 +87,8 @@ def ending(found: Ended, stage: str, exit_code: int | None) -> str:
         return f"cancelled by {f'uid {by}' if by else 'scancel or an administrator'}: {RETRY} submits it again"
     if found.reason == "JobLaunchFailure" and exit_code is None:
         return (
-            f"SLURM could not start it{where}, most often because its log cannot be opened there: is the store on a file "
-            f"system that the nodes share? Then {RETRY}"
+            f"SLURM could not start it{where}, most often because its log cannot be opened there: is the store on a "
+            f"file system that the nodes share? Then {RETRY}"
         )
     if state in _ENDINGS:
         return _ENDINGS[state].format(stage=stage)
