@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 NODE = "nid000002"
 IN_FLIGHT = {"running", "queued", "waiting", "held", "not submitted"}
-SHORT = ("launcher.resources.pretrain.walltime_min=1", "launcher.stop_before_s=20")
+SHORT = ("launcher.resources.pretrain.walltime_min=1", "launcher.stop_before_s=10")
 
 
 def python(*arguments: str, check: bool = True) -> str:

@@ -55,15 +55,21 @@ def execute(
     With several ranks each calls this with the same step. Rank 0 claims, checks and decides; all run the stage in the
     same work folder; rank 0 publishes when all have come to the end. A rank that fails has the word of its own failure.
     """
-    ranks.begin()
+    # A request stops the work where it says so (stop.at_once, or the training loop). Nothing else: a second one would
+    # cut short what follows the first, and the claim would stay, or what is done would be lost.
+    with stop.deferred():
+        return _execute(step, store, progress, threads, observer, ranks)
+
+
+def _execute(step: Step, store: Store, progress: Progress, threads: int, observer: Observer, ranks: Ranks) -> Outcome:
+    ranks.begin(step.key)
     try:
         stop.obey()
         if ranks.first:
             outcome = _lead(step, store, progress, threads, observer, ranks)
             ranks.tell("outcome", asdict(outcome))
         else:
-            with stop.deferred():  # rank 0 and the training loop say when
-                outcome = _follow(step, store, threads, ranks)
+            outcome = _follow(step, store, threads, ranks)
         ranks.part()
     except stop.Stopped:
         outcome = Outcome("stopped")
@@ -72,7 +78,7 @@ def execute(
         outcome = Outcome("failed", str(error))
     except Exception as error:  # noqa: BLE001 - whatever a stage raises fails this step and no other
         traceback.print_exc()
-        outcome = Outcome("failed", ranks.failure() or reason_of(error, store.root))
+        outcome = Outcome("failed", ranks.failure() or reason_of(error, store.root, _together(step, ranks).size))
     if outcome.state in ("stopped", "failed"):
         ranks.leave(outcome.state, outcome.reason)
     return outcome
@@ -85,7 +91,8 @@ def _lead(step: Step, store: Store, progress: Progress, threads: int, observer: 
     with claim:
         if store.is_complete(step.stage, step.fingerprint) or store.finish(step.stage, step.fingerprint):
             return _decided(Outcome("there"), ranks)
-        damaged = damaged_inputs(step, store, observer)
+        with stop.at_once():  # every byte is read
+            damaged = damaged_inputs(step, store, observer)
         if damaged:
             return _decided(Outcome("damaged", damaged=damaged), ranks)
         with Tracker(step, store) as tracker:
@@ -126,16 +133,17 @@ def damaged_inputs(step: Step, store: Store, observer: Observer) -> tuple[str, .
 def put_aside_if_damaged(store: Store, key: str, observer: Observer) -> None:
     """Put a damaged artifact aside under its own claim: another process may have redone it a moment ago."""
     stage, fingerprint = key.split("/")
-    claim = Claim.acquire(store.base(stage, fingerprint), observer=observer)
-    if claim is None:  # whoever holds it makes it again
-        return
-    with claim:
-        if store.artifact(stage, fingerprint).exists() and store.verify(stage, fingerprint):
-            store.quarantine(stage, fingerprint)
+    with stop.deferred():
+        claim = Claim.acquire(store.base(stage, fingerprint), observer=observer)
+        if claim is None:  # whoever holds it makes it again
+            return
+        with claim:
+            if store.artifact(stage, fingerprint).exists() and store.verify(stage, fingerprint):
+                store.quarantine(stage, fingerprint)
 
 
-def reason_of(error: BaseException, folder: Path) -> str:
-    """A failure in one line; a full disk is named as one, however deep a library buried it."""
+def reason_of(error: BaseException, folder: Path, ranks: int = 1) -> str:
+    """What failed, with so many ranks at work, in one line; a full disk is named however deep a library buried it."""
     text = str(error).strip()
     line = f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -143,7 +151,7 @@ def reason_of(error: BaseException, folder: Path) -> str:
     # Some libraries only say that a write came out short; on a disk this full that is the likely reason.
     if full or "No space left" in text or "os error 28" in text or free < NEARLY_FULL:
         return f"disk full at {folder} ({free} bytes free): free space, then give the same command again ({line})"
-    advice = what_to_do(f"{type(error).__name__}: {text}")
+    advice = what_to_do(f"{type(error).__name__}: {text}", ranks)
     return f"{advice} ({line})" if advice else line
 
 
@@ -151,58 +159,62 @@ def reason_of(error: BaseException, folder: Path) -> str:
 _OUT_OF_MEMORY = re.compile(r"out of ?memory|MemoryError|can't allocate memory|cannot allocate memory", re.IGNORECASE)
 _RANK_GONE = re.compile(
     r"connection (closed|reset|refused|was closed) ?(by|from)? ?(remote )?peer|connection (reset|refused)|broken pipe"
-    r"|watchdog|DistBackendError|DistNetworkError|NCCL\b.*(error|timeout|timed out)"
-    r"|(gloo|process ?group|collective|store|recv|send|barrier|all_?reduce|broadcast).*(timeout|timed out)"
+    r"|watchdog|DistBackendError|DistNetworkError|DistStoreError|NCCL\b.*(error|timeout|timed out)"
+    r"|(gloo|process ?group|collective|\bi?recv\b|\bi?send\b|barrier|all_?reduce|broadcast).*(timeout|timed out)"
     r"|timed out waiting .*(ms|rank|peer)",
     re.IGNORECASE | re.DOTALL,
 )
 
 
-def what_to_do(text: str) -> str:
-    """The advice for an error of a stage that its own words do not give; empty if there is none."""
+def what_to_do(text: str, ranks: int) -> str:
+    """The advice for an error of a stage on so many ranks that its own words do not give; empty if there is none."""
     if _OUT_OF_MEMORY.search(text):
         return (
             "out of memory: lower micro_batch (generate: batch_size), set gradient_checkpointing=true, take "
             "parallel=zero3 or parallel.offload=optimizer, more ranks, or for reference and generate more gpus_per_rank"
         )
-    if _RANK_GONE.search(text):
+    if ranks > 1 and _RANK_GONE.search(text):
         return "another rank died or hung: look at the end of its log for the first error"
     return ""
+
+
+def _together(step: Step, ranks: Ranks) -> Ranks:
+    """Who carries out the step: all ranks, or one process, for which the others wait."""
+    return ranks if step.stage in MANY_RANKS else ALONE
 
 
 def _run(
     step: Step, store: Store, claim: Claim, progress: Progress, threads: int, ranks: Ranks, tracker: Tracker
 ) -> Outcome:
-    together = ranks if step.stage in MANY_RANKS else ALONE  # the others' work is one process's
+    together = _together(step, ranks)
     ranks.tell("join", together is not ALONE)
     work = store.work(step.stage, step.fingerprint)
     work.mkdir(parents=True, exist_ok=True)
     attempts = _count_attempt(work)
     started, clock, cpu = datetime.now(timezone.utc), time.monotonic(), time.process_time()
-    with stop.deferred() if together.size > 1 else contextlib.nullcontext():
+    with stop.at_once() if together.size == 1 else contextlib.nullcontext():  # of many, the training loop says when
         summary = _perform(step, store, _while_held(claim, progress), threads, together, tracker.log)
-        together.meet("end")
+    together.meet("end")
     seconds = time.monotonic() - clock
     claim.check()
-    with stop.deferred():  # done is done
-        store.publish(
-            step.stage,
-            step.fingerprint,
-            version=STAGES[step.stage].version,
-            settings=step.settings,
-            inputs=step.inputs,
-            provenance=provenance.describe(),
-            timings={
-                "started": started.isoformat(timespec="seconds"),
-                "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                "seconds": round(seconds, 3),
-                "cpu_seconds": round(time.process_time() - cpu, 3),
-                "attempts": attempts,
-            },
-            execution={**step.execution, "threads": threads, "ranks": together.size, "label": step.label},
-            summary=summary,
-        )
-        tracker.done(summary)
+    store.publish(
+        step.stage,
+        step.fingerprint,
+        version=STAGES[step.stage].version,
+        settings=step.settings,
+        inputs=step.inputs,
+        provenance=provenance.describe(),
+        timings={
+            "started": started.isoformat(timespec="seconds"),
+            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 3),
+            "cpu_seconds": round(time.process_time() - cpu, 3),
+            "attempts": attempts,
+        },
+        execution={**step.execution, "threads": threads, "ranks": together.size, "label": step.label},
+        summary=summary,
+    )
+    tracker.done(summary)
     return Outcome("done", seconds=seconds, warnings=tuple(summary.get("warnings", ())))
 
 

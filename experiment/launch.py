@@ -21,6 +21,7 @@ from experiment.cost.walltime import refuse_short
 from experiment.errors import KirjoError, StoreError
 from experiment.plan import Plan, merge
 from experiment.prefetch import prefetch
+from experiment.resources import unset_options
 from experiment.show import show_plan
 from experiment.store import Store
 from experiment.sweep import expand
@@ -46,6 +47,8 @@ def carry_out(points: Sequence[Sequence[str]]) -> int:
             print(json.dumps(plan_document(plan, states, costs, jobs), indent=1, ensure_ascii=False))
         else:
             show_plan(plan, states, Path(config.store), costs, jobs)
+            for line in unset_options(config.launcher):
+                print(f"  {line}")
         return 0
     if config.prefetch:
         return prefetch(plan, step_states(plan, _existing(Path(config.store))), config.launcher)
@@ -55,7 +58,7 @@ def carry_out(points: Sequence[Sequence[str]]) -> int:
     _refuse_unmet(plan, states)
     if config.launcher.site is not None:
         refuse_unfit(plan, states, config)
-        costs = estimate_plan(plan, states, config, store)
+        costs = estimate_plan(plan, _without_jobs(plan, states, config, store), config, store)
         refuse_short(plan, costs.steps, config.launcher)
         confirm(costs.billed_most, config.launcher.confirm_above)
     if store and not {"missing", "running"} & set(states.values()):
@@ -129,6 +132,14 @@ def _named(target: str) -> Callable[..., int]:
             f"launcher.target: cannot find {target} ({type(error).__name__}); use launcher=local"
         ) from None
     return found
+
+
+def _without_jobs(plan: Plan, states: dict[str, str], config: Config, store: Store | None) -> dict[str, str]:
+    """The states with what is under way already taken as done: it was confirmed when it was launched."""
+    if config.launcher.under_way is None or store is None:
+        return states
+    find: Callable[..., set[str]] = get_method(config.launcher.under_way)
+    return {**states, **dict.fromkeys(find(plan, store), "done")}
 
 
 def _count_jobs(plan: Plan, states: dict[str, str], config: Config) -> int | None:

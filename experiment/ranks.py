@@ -1,8 +1,9 @@
 """The processes that carry out one step together, and what they tell each other outside of training.
 
 Small JSON values travel over a key-value server in rank 0's process (torch's TCPStore). It is not the process group of
-the training, whose time-outs are made for gradients: here a rank may wait for hours while rank 0 prepares data, and who
-waits looks every half second whether the others are still there.
+the training, whose time-outs are made for gradients: here a rank may wait for hours while rank 0 prepares data. Who
+waits looks every half second whether a rank has said that it leaves, and notices when rank 0 is gone. Another rank that
+dies without a word is not noticed here: the launcher ends the others (srun --kill-on-bad-exit).
 """
 
 from __future__ import annotations
@@ -22,8 +23,12 @@ from experiment.stop import Stopped
 POLL_S = 0.5
 # Until all ranks are up: on a busy parallel file system the imports alone take minutes.
 CONNECT_S = 600
+LOOK_AGAIN_S = 0.2
 # One answer of rank 0's server, whose thread answers even while rank 0 computes.
 ANSWER_S = 120
+
+# Under this name rank 0's server says which step it is for.
+SERVED = "step"
 
 # What torch, accelerate and DeepSpeed take for the word of a launcher of many ranks. accelerate itself sets the last
 # one where a training uses DeepSpeed, and would have every later one of the process use it too.
@@ -31,15 +36,17 @@ ENVIRONMENT = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "ACCELERA
 
 
 class Channel:
-    """The values that ranks tell each other, kept apart by step (:meth:`begin`)."""
+    """The values that ranks tell each other, kept apart by step and by attempt at it (:meth:`begin`)."""
 
     def __init__(self, store: Any, size: int, where: str) -> None:
         self.store, self.size, self.where = store, size, where
-        self.scope = 0
+        self.begun = 0
+        self.scope = "/0"
 
-    def begin(self) -> None:
-        """A new step: names are free again."""
-        self.scope += 1
+    def begin(self, step: str = "") -> None:
+        """A new step, or another attempt at one: names are free again."""
+        self.begun += 1
+        self.scope = f"{step}/{self.begun}"
 
     def put(self, name: str, value: Any) -> None:
         """Say something to all who will ask for it."""
@@ -91,7 +98,7 @@ class Channel:
         except RuntimeError as error:  # torch's own kinds of network errors are RuntimeErrors
             raise KirjoError(
                 f"rank 0 at {self.where} cannot be reached any more: it died, or its node did; look at the end of its "
-                f"log ({str(error).splitlines()[0][:200]})"
+                f"log ({_first_line(error)})"
             ) from None
 
 
@@ -109,8 +116,12 @@ class Ranks:
         return self.rank == 0
 
     @staticmethod
-    def from_environment() -> Ranks:
+    def from_environment(step: str = "") -> Ranks:
         """Read RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT (or CONTROL_PORT), and find the others.
+
+        Args:
+            step: the key of the step that these processes carry out. Those of the step before may still be ending, on
+                the same port: a rank talks only to a rank 0 that was given the same key.
 
         Raises:
             KirjoError: a variable is missing or senseless, or the ranks do not find each other.
@@ -127,12 +138,12 @@ class Ranks:
             raise KirjoError(f"RANK, WORLD_SIZE, MASTER_PORT and CONTROL_PORT must be numbers: {error}") from None
         if not 0 <= rank < size:
             raise KirjoError(f"RANK={rank} is none of the {size} ranks of WORLD_SIZE (0 to {size - 1})")
-        return Ranks(rank, size, _connect(rank, size, host, port))
+        return Ranks(rank, size, _connect(rank, size, host, port, step))
 
-    def begin(self) -> None:
-        """Every rank calls it at the start of every step."""
+    def begin(self, step: str = "") -> None:
+        """Every rank calls it at the start of every attempt at a step, with the step's key."""
         if self.channel:
-            self.channel.begin()
+            self.channel.begin(step)
 
     def tell(self, name: str, value: Any) -> None:
         """Rank 0 tells the others a JSON value."""
@@ -207,14 +218,49 @@ def unlaunched() -> Iterator[None]:
         os.environ.update(hidden)
 
 
-def _connect(rank: int, size: int, host: str, port: int) -> Channel:
+def _connect(rank: int, size: int, host: str, port: int, step: str) -> Channel:
+    store = _serve(host, port, size, step) if rank == 0 else _reach(host, port, size, step)
+    return Channel(store, size, f"{host}:{port}")
+
+
+def _serve(host: str, port: int, size: int, step: str) -> Any:
+    try:
+        store = _store(host, port, size, CONNECT_S, server=True)
+    except (RuntimeError, ValueError) as error:
+        raise KirjoError(
+            f"rank 0 cannot listen on port {port}: another process may have the port ({_first_line(error)})"
+        ) from None
+    store.set(SERVED, step)
+    return store
+
+
+def _reach(host: str, port: int, size: int, step: str) -> Any:
+    """A connection to this step's server; that of the step before may still answer at first, or break off."""
+    end = time.monotonic() + CONNECT_S
+    found = "no time was left"
+    while (seconds := end - time.monotonic()) > 0:
+        try:
+            store = _store(host, port, size, seconds)
+            serves = store.get(SERVED).decode() if store.check([SERVED]) else "no step yet"
+            if serves == step:
+                return store
+            found = f"who answers there serves {serves or 'an unnamed step'}, not {step or 'an unnamed one'}"
+            del store
+        except (RuntimeError, ValueError) as error:
+            found = _first_line(error)
+        time.sleep(LOOK_AGAIN_S)
+    raise KirjoError(
+        f"rank 0 does not answer at {host}:{port}: another process may have the port, or rank 0 did not start ({found})"
+    )
+
+
+def _store(host: str, port: int, size: int, seconds: float, server: bool = False) -> Any:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-    try:
-        store = TCPStore(host, port, size, rank == 0, timedelta(seconds=CONNECT_S), wait_for_workers=False)
-    except (RuntimeError, ValueError) as error:
-        line = str(error).splitlines()[0][:200]
-        what = f"rank 0 cannot listen on port {port}" if rank == 0 else f"rank 0 does not answer at {host}:{port}"
-        raise KirjoError(f"{what}: another process may have the port, or rank 0 did not start ({line})") from None
+    store = TCPStore(host, port, size, server, timedelta(seconds=seconds), wait_for_workers=False)
     store.set_timeout(timedelta(seconds=ANSWER_S))
-    return Channel(store, size, f"{host}:{port}")
+    return store
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -59,6 +59,22 @@ def _no_secrets(value: Any) -> Any:
 
 
 _SECRET = re.compile(r"\b(\w*(?:API_KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS))=", re.IGNORECASE)
+# What launchers/slurm sets itself, and relies on.
+_OURS = (
+    "array", "comment", "cpus-per-task", "dependency", "error", "job-name", "kill-on-invalid-dep", "nodes", "ntasks",
+    "ntasks-per-node", "open-mode", "output", "requeue", "signal", "time",
+)  # fmt: skip
+
+
+def _only_more(value: Any) -> Any:
+    """Options of sbatch that would undo what the launcher relies on are refused."""
+    names = [str(name).replace("_", "-") for name in value] if isinstance(value, Mapping) else []
+    for name in names:
+        if name in _OURS:
+            raise ValueError(f"{name} is set by the launcher itself; see launcher.resources and docs/sites.md")
+    return value
+
+
 ByStage = Annotated[dict[str, Resources], BeforeValidator(_stages)]
 
 
@@ -105,6 +121,7 @@ class Launcher:
     name: str
     target: str
     count_jobs: str | None = None  # the function that says how many jobs it makes of steps
+    under_way: str | None = None  # the function that says which steps of a plan have a job already
     workers: PositiveInt = 1
     threads: PositiveInt | None = None
     site: Site | None = None
@@ -131,7 +148,8 @@ class Launcher:
     submit_python: str | None = None  # the same for submitting more from a job, outside containers
     container: str | None = None  # an image; ${launcher.container} in python names it
     visible_devices: str | None = None  # the variable that tells a rank its GPUs (ROCR_VISIBLE_DEVICES)
-    sbatch: dict[str, str | int | bool] = field(default_factory=dict)  # further options of sbatch
+    # Further options of sbatch.
+    sbatch: Annotated[dict[str, str | int | bool], BeforeValidator(_only_more)] = field(default_factory=dict)
     srun: tuple[str, ...] = ()  # further options of srun
     # Options of srun that hold only where a job has whole nodes (CPU binding masks).
     srun_whole_nodes: tuple[str, ...] = ()

@@ -36,11 +36,12 @@ def requested() -> bool:
 def deferred() -> Iterator[None]:
     """Let requests wait until the code within asks for them."""
     global _deferred
+    before = _deferred
     _deferred += 1
     try:
         yield
     finally:
-        _deferred -= 1
+        _deferred = before
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from experiment.errors import KirjoError
@@ -14,6 +14,9 @@ from launchers.facts import Attempt, gather, mark_cancelled
 from launchers.known import Known, KnownRun, chosen, known
 from launchers.slurm.queue import QueueEntry, cancel_jobs, read_queue
 from launchers.states import IN_FLIGHT, StepState, states_of
+
+# No job works on these, but retry would submit them again; what was launched on this machine alone it leaves alone.
+_OPEN = ("not submitted", "failed", "blocked")
 
 
 @dataclass
@@ -36,7 +39,7 @@ def cancel(store: Store, patterns: Sequence[str], everything: bool, dry: bool) -
     runs = list(found.runs) if everything else _chosen(found, patterns)
     facts = gather(store, found.steps, queue, frozenset(found.steps) - found.launched)
     states = states_of(facts)
-    plan = plan_cancel(found, runs, states, everything)
+    plan = plan_cancel(found, runs, states, everything, facts.queue or {})
     foreign = [job for job in plan.jobs if _is_foreign(job, facts.queue or {})]
     if queue is None and plan.jobs:
         raise KirjoError("there are no SLURM commands here (scancel): give the command on the cluster's login node")
@@ -50,9 +53,17 @@ def cancel(store: Store, patterns: Sequence[str], everything: bool, dry: bool) -
 
 
 def plan_cancel(
-    found: Known, runs: Sequence[KnownRun], states: Mapping[str, StepState], everything: bool = False
+    found: Known,
+    runs: Sequence[KnownRun],
+    states: Mapping[str, StepState],
+    everything: bool = False,
+    queued: Collection[str] = (),
 ) -> Cancellation:
-    """Which jobs can go: those of which every open step is needed by none but these runs. Pure."""
+    """Which jobs can go: those of which every open step is needed by none but these runs. Pure.
+
+    Args:
+        queued: the jobs that SLURM holds: one of a blocked step may wait there though it will never start.
+    """
     done = {key: state.state == "done" for key, state in states.items()}
     others = [run for run in found.runs if run.id not in {one.id for one in runs}]
     wanted_by_others = found.needed(_alive(found, others, done, states), done)
@@ -67,9 +78,9 @@ def plan_cancel(
                 plan.kept.append(f"{_named(found.steps, key)} is needed by other runs")
         elif state.state == "running" and not state.job:
             plan.kept.append(f"{_named(found.steps, key)} is run by {state.reason}, not by a job: end that with Ctrl-C")
-        elif state.state in IN_FLIGHT and state.job:
+        elif state.job and (state.state in IN_FLIGHT or (state.state == "blocked" and state.job in queued)):
             plan.jobs.setdefault(state.job, []).append(key)
-        elif state.state == "not submitted" or (state.state == "blocked" and not state.job):
+        elif state.state in _OPEN and key in found.launched:
             plan.given_up.append(key)
     _keep_shared(found, plan, states)
     return plan
@@ -88,6 +99,7 @@ def _keep_shared(found: Known, plan: Cancellation, states: Mapping[str, StepStat
     for key, state in states.items():
         if state.job in plan.jobs and state.state in IN_FLIGHT and key not in own:
             keys = plan.jobs.pop(state.job)
+            plan.given_up += [one for one in keys if states[one].state not in IN_FLIGHT]
             named = ", ".join(_named(found.steps, one) for one in keys)
             plan.kept.append(
                 f"job {state.job} ({named}) also does {_named(found.steps, key)}, which other runs need: not cancelled"
@@ -95,8 +107,9 @@ def _keep_shared(found: Known, plan: Cancellation, states: Mapping[str, StepStat
 
 
 def _carry_out(store: Store, plan: Cancellation, attempts: Mapping[str, Attempt]) -> None:
-    cancel_jobs(plan.jobs)
+    # The marks first: jobs that end submit what waits for room, and must not find these steps wanted.
     mark_cancelled(store, [*plan.given_up, *(key for keys in plan.jobs.values() for key in keys)], attempts)
+    cancel_jobs(plan.jobs)
 
 
 def _chosen(found: Known, patterns: Sequence[str]) -> list[KnownRun]:
@@ -113,15 +126,17 @@ def _say(found: Known, plan: Cancellation, states: Mapping[str, StepState], dry:
     did = "would cancel" if dry else "cancelled"
     for job, keys in plan.jobs.items():
         print(f"{did} job {job} ({states[keys[0]].state}): {', '.join(_named(found.steps, key) for key in keys)}")
+    for key in plan.given_up:
+        print(f"{'would give up' if dry else 'gave up'} {_named(found.steps, key)} ({states[key].state})")
     for line in plan.kept:
         print(f"kept: {line}")
     steps = len(plan.given_up) + sum(map(len, plan.jobs.values()))
     if not steps:
-        print("nothing to cancel: no job in the queue works for these runs alone")
+        print("nothing to cancel: no job in the queue works for these runs alone, and no step of theirs is left to do")
         return
     print(
-        f"{did} {counted(len(plan.jobs), 'job')}, {counted(steps, 'step')}. Giving the sweep's command again takes "
-        "them up again"
+        f"{did} {counted(len(plan.jobs), 'job')}, {counted(steps, 'step')}. python -m launchers retry leaves them "
+        "alone; giving the sweep's command again takes them up again"
     )
 
 

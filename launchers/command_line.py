@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,8 @@ COMMANDS = {
     "sync": "upload offline W&B runs",
 }
 _STATUS_EXIT = """exit code: 0; 1 if a run cannot get done by itself any more (a step that it needs failed, was
-cancelled or is blocked); 2 if the request is wrong, or SLURM or the store does not answer"""
+cancelled or is blocked; with --watch also if nothing is in flight any more and a run is not done); 2 if the request
+is wrong, or SLURM or the store does not answer"""
 WATCH_S = 10.0
 
 
@@ -96,7 +98,7 @@ def _sync(_parser: argparse.ArgumentParser) -> None:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0.1 <= value <= 86400:
-        raise argparse.ArgumentTypeError("expected seconds, from 0.1 to 86400")
-    return value
+    with contextlib.suppress(ValueError):
+        if 0.1 <= (value := float(text)) <= 86400:
+            return value
+    raise argparse.ArgumentTypeError(f"expected seconds, from 0.1 to 86400, found {text!r}")

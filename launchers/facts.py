@@ -114,12 +114,18 @@ def _marks(store: Store) -> Path:
 def _cancelled(store: Store, attempts: Mapping[str, Attempt]) -> frozenset[str]:
     found = set()
     for path in _marks(store).glob("*.json"):
-        with contextlib.suppress(FileNotFoundError):
-            mark = read_json(path)
-            attempt = attempts.get(mark["key"])
-            if mark["submission"] == (attempt.submission if attempt else None):
-                found.add(mark["key"])
+        with contextlib.suppress(FileNotFoundError), ledger.skipped_if_damaged():
+            key, submission = _mark(path)
+            attempt = attempts.get(key)
+            if submission == (attempt.submission if attempt else None):
+                found.add(key)
     return frozenset(found)
+
+
+def _mark(path: Path) -> tuple[str, str | None]:
+    with ledger.checked(path, "delete it, then give python -m launchers cancel again"):
+        mark = read_json(path)
+        return str(mark["key"]), mark["submission"]
 
 
 def _of_others(submitted: Iterable[ledger.Submission]) -> dict[str, QueueEntry]:
@@ -150,7 +156,10 @@ def _lost_number(submission: ledger.Submission, task: int, by_comment: Mapping[t
 
 
 def _with_words(store: Store, attempt: Attempt) -> Attempt:
-    said = ledger.read_state(store, attempt.submission, attempt.task)
+    said = None
+    with ledger.skipped_if_damaged():
+        said = ledger.read_state(store, attempt.submission, attempt.task)
+    said = _with_logged_failures(store, attempt, said)
     job = attempt.job or (said.job if said else None)
     return replace(
         attempt,
@@ -159,6 +168,28 @@ def _with_words(store: Store, attempt: Attempt) -> Attempt:
         exit=ledger.exit_code(store, attempt.submission, attempt.task),
         log=ledger.folder_of(store, attempt.submission) / f"{job}.log" if job else None,
     )
+
+
+def _with_logged_failures(store: Store, attempt: Attempt, said: ledger.TaskState | None) -> ledger.TaskState | None:
+    """Where a full disk kept a task from saying that a step failed, the last words of the step's log do."""
+    words = said.steps if said else {}
+    silent = [key for key in attempt.steps if words.get(key, {}).get("state", "running") == "running"]
+    told = {key: why for key in silent if (why := _logged_failure(store, attempt.submission, key)) is not None}
+    if not told:
+        return said
+    said = said or ledger.TaskState(attempt.job or "", 0, "", "", "", {})
+    failed = {key: {**words.get(key, {}), "state": "failed", "reason": why} for key, why in told.items()}
+    return replace(said, steps={**words, **failed})
+
+
+def _logged_failure(store: Store, submission: str, key: str) -> str | None:
+    """Why a step failed after the submission, by its log alone; an older failure is that of an earlier attempt."""
+    log = store.log(*key.split("/"))
+    with contextlib.suppress(OSError):
+        submitted = (ledger.folder_of(store, submission) / "steps.json").stat().st_mtime_ns
+        if log.stat().st_mtime_ns > submitted:
+            return last_failure(log)
+    return None
 
 
 def _claims(store: Store, keys: Iterable[str], queue: Mapping[str, QueueEntry] | None) -> dict[str, Worker]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import fnmatch
 from collections.abc import Mapping, Sequence
@@ -69,7 +70,8 @@ def known(store: Store) -> Known:
         steps.update(plan.steps)
     for submission in ledger.submissions(store):
         if not all(key in steps for task in submission.tasks for key in task.steps):
-            steps.update(ledger.steps_of(store, submission.id))
+            with contextlib.suppress(FileNotFoundError), ledger.skipped_if_damaged():
+                steps.update(ledger.steps_of(store, submission.id))
     launched = frozenset(steps)
     for run in runs:
         for role, key in run.steps.items():

@@ -95,7 +95,9 @@ class _Judge:
             if attempt:
                 entry = self._entry(attempt)
                 restarts = max(attempt.said.restarts if attempt.said else 0, entry.restarts if entry else 0)
-                state = replace(state, job=attempt.job, restarts=restarts, log=attempt.log)
+                # A claim of somebody else's is not this job's work, once the job has left the queue.
+                elsewhere = state.state == "running" and entry is None and self.facts.queue is not None
+                state = replace(state, job=None if elsewhere else attempt.job, restarts=restarts, log=attempt.log)
             self.found[key] = state
         return self.found[key]
 

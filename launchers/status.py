@@ -62,6 +62,11 @@ class Survey:
         """Whether a run cannot get done any more unless somebody does something."""
         return any(run.state in FAILED for run in self.runs)
 
+    @property
+    def stalled(self) -> bool:
+        """Whether a run is not done and nothing works on it, or will by itself."""
+        return not self.in_flight and any(run.state != "done" for run in self.runs)
+
 
 def survey(store: Store, pattern: str | None = None) -> Survey:
     """Look at all runs of a store, or those that match.
@@ -139,7 +144,10 @@ def document(found: Survey) -> dict[str, list[dict[str, Any]]]:
 
 
 def status(store: Store, pattern: str | None, as_json: bool, watch_s: float | None) -> int:
-    """Print how runs and steps stand, once or until nothing is in flight; 1 if a run cannot get done by itself."""
+    """Print how runs and steps stand, once or until nothing is in flight; 1 if a run cannot get done by itself.
+
+    Between two steps of launcher=local nothing is in flight for a moment, so only who watched can tell.
+    """
     show = _as_json if as_json else _plain
     if watch_s is None:
         found = survey(store, pattern)
@@ -148,7 +156,7 @@ def status(store: Store, pattern: str | None, as_json: bool, watch_s: float | No
         found = _redrawn(lambda: survey(store, pattern), watch_s)
     else:
         found = _repeated(lambda: survey(store, pattern), show, watch_s)
-    return 1 if found.failed else 0
+    return 1 if found.failed or (watch_s is not None and found.stalled) else 0
 
 
 def _redrawn(look_again: Callable[[], Survey], every_s: float) -> Survey:

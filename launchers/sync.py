@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -77,17 +78,7 @@ def upload(run_id: str, files: Sequence[Path], timeout_s: float) -> Upload:
     """Let the W&B client upload one run; its mark, not its exit code, tells whether it did."""
     command = [sys.executable, "-m", "wandb", "sync", "--include-online", *(str(path.resolve()) for path in files)]
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-            cwd=Path(__file__).resolve().parent,
-            env=environment() | {"WANDB_ERROR_REPORTING": "false"},
-        )
+        done = _run(command, timeout_s)
     except subprocess.TimeoutExpired:
         return Upload(run_id, len(files), f"W&B did not take it within {timeout_s:.0f} s")
     except OSError as error:
@@ -101,18 +92,27 @@ def server(environ: Mapping[str, str] = os.environ) -> str:
     """The address of the W&B server as the client itself resolves it."""
     code = "import wandb; print(wandb.setup().settings.base_url)"
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-            cwd=Path(__file__).resolve().parent,
-            env=environment(),
-        )
+        done = _run([sys.executable, "-c", code], 60)
+        done.check_returncode()
         return done.stdout.strip().splitlines()[-1]
     except (OSError, subprocess.SubprocessError, IndexError):
         return environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+
+
+def _run(command: Sequence[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
+    """Run Python in an empty folder: W&B leaves logs where it runs, and a folder ``wandb`` would be its package."""
+    with tempfile.TemporaryDirectory(prefix="kirjo-sync-", ignore_cleanup_errors=True) as folder:
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+            cwd=folder,
+            env=environment() | {"WANDB_ERROR_REPORTING": "false"},
+        )
 
 
 def _in_work(store: Store, run_id: str) -> bool:

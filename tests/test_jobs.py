@@ -84,6 +84,36 @@ def test_two_references_do_not_wait_for_each_other():
     }
 
 
+def test_light_steps_that_others_wait_for_stay_alone_so_that_one_failure_stops_no_others():
+    plan = plan_of("experiment=paper", "launcher=slurm", *TINY)
+    generated = {
+        key for key in plan.steps if key.startswith(("generate/", "score/", "dpo/", "reference/", "pretrain/"))
+    }
+    tasks = [task for job in jobs_of(plan, set(plan.steps) - generated) for task in job.tasks]
+    assert [len(task.steps) for task in tasks if task.name == "mix"] == [1]
+    (pairs,) = [task for task in tasks if task.name == "pair"]
+    assert len(pairs.steps) == 2  # nothing waits for these here
+
+
+def test_a_light_step_behind_a_job_in_flight_holds_no_others_back():
+    plan = paper()
+    score = next(key for key in plan.steps if key.startswith("score/"))
+    flight = set(plan.steps[score].inputs.values())
+    pairs = {key for key in plan.steps if key.startswith("pair/")}
+    jobs = make_jobs(plan.steps, {score, *pairs}, SITE, flight)
+    assert {job.needs & flight == flight for job in jobs if job.name == "score"} == {True}
+    (packed,) = [job for job in jobs if job.name == "pair"]
+    assert not packed.needs
+
+
+def test_light_steps_in_one_job_get_what_is_enough_for_each():
+    asked = ("launcher=slurm", "launcher.resources.mix.mem_gb=8", "launcher.resources.pair.mem_gb=64")
+    plan = plan_of("mix=100", "method=dpo_en", *asked, "launcher.resources.mix.cpus_per_rank=3", *TINY)
+    light = {key for key in plan.steps if key.startswith(("mix/", "pair/"))}
+    (job,) = jobs_of(plan, light)
+    assert (job.allocation.mem_gb, job.allocation.cpus_per_rank) == (64, 3)
+
+
 def test_other_resources_are_another_job():
     plan = plan_of("mix=100", "benchmark.languages=[en]", "launcher=slurm", "launcher.resources.sft.mem_gb=7", *TINY)
     assert [job.name for job in jobs_of(plan)] == ["pretrain", "sft", "generate"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from experiment.errors import KirjoError
 from experiment.plan import Step, make_step
 from experiment.store import Store
 from launchers import facts as facts_of
+from launchers import sync as syncing
 from launchers.__main__ import main
 from launchers.cancel import plan_cancel
 from launchers.facts import Attempt, Facts, Worker, forget_cancelled, gather, mark_cancelled
@@ -246,6 +249,77 @@ def test_cancelled_holds_until_the_next_submission(store):
     assert words(look(store, STEPS, pending("9")))[:2] == ["queued", "not submitted"]
 
 
+def test_a_mark_does_not_hide_a_job_that_is_still_in_the_queue(store):
+    submit(store, [[MIX]], ["5"])
+    mark_cancelled(store, [MIX.key], gather(store, STEPS, {}).attempts)
+    assert look(store, STEPS, running("5"))[MIX.key].state == "running"
+    assert look(store, STEPS, pending("5"))[MIX.key].state == "queued"
+    assert look(store, STEPS, {"5": QueueEntry("5", "COMPLETING")})[MIX.key].state == "cancelled"
+
+
+def test_a_held_step_is_in_flight_and_is_not_submitted_twice(store):
+    submit(store, [[MIX]], ["5"])
+    assert in_flight(look(store, STEPS, pending("5", "JobHeldUser"))) == {MIX.key: "5"}
+
+
+def test_the_log_is_the_jobs_own_until_the_step_has_one(store):
+    found = submit(store, [[MIX]], ["5"])
+    own, other = store.log(MIX.stage, MIX.fingerprint), ledger.folder_of(store, found.id) / "5.log"
+    assert look(store, STEPS, running("5"))[MIX.key].log == own
+    other.write_text("setup\n")
+    assert look(store, STEPS, running("5"))[MIX.key].log == other
+    own.parent.mkdir()
+    own.write_text("work\n")
+    assert look(store, STEPS, running("5"))[MIX.key].log == own
+    own.unlink()
+    finish(store, MIX)
+    assert look(store, STEPS, {})[MIX.key].log == own
+
+
+def test_a_step_that_stopped_in_good_order_fails_by_how_its_job_ended(store, monkeypatch):
+    finish(store, MIX)
+    say(store, submit(store, [[SFT]], ["5"]), {SFT.key: {"state": "stopped", "since": submitted.WHEN}})
+    monkeypatch.setattr(facts_of, "ended", lambda jobs, _: {job: Ended("TIMEOUT") for job in jobs})
+    state = look(store, STEPS, {})[SFT.key]
+    assert state.state == "failed"
+    assert "its walltime ended" in state.reason
+
+
+@pytest.mark.parametrize(
+    ("ended", "reason", "told"),
+    [("failed", "the folder cannot be entered", "the folder cannot be entered"), ("done", "", "its walltime ended")],
+)
+def test_why_a_task_as_a_whole_ended(store, monkeypatch, ended, reason, told):
+    finish(store, MIX)
+    say(store, submit(store, [[SFT]], ["5"]), {}, ended=ended, reason=reason)
+    monkeypatch.setattr(facts_of, "ended", lambda jobs, _: {job: Ended("TIMEOUT") for job in jobs})
+    state = look(store, STEPS, {})[SFT.key]
+    assert (state.state, told in state.reason) == ("failed", True)
+
+
+def test_where_a_full_disk_silenced_the_task_the_log_tells_why(store):
+    finish(store, MIX)
+    log = store.log(SFT.stage, SFT.fingerprint)
+    log.parent.mkdir()
+    log.write_text(f"--- 2026-01-01 00:00:00 {SFT.key} x\n--- failed of an earlier attempt\n")
+    os.utime(log, (0, 0))
+    found = submit(store, [[SFT]], ["5"])
+    assert "left the queue" in look(store, STEPS, {})[SFT.key].reason
+    assert look(store, STEPS, running("5"))[SFT.key].state == "running"
+    why = "OSError: [Errno 28] No space left on device"
+    with log.open("a") as file:
+        file.write(f"--- 2026-01-01 00:01:00 {SFT.key} x\n--- failed {why}\n")
+    later = (ledger.folder_of(store, found.id) / "steps.json").stat().st_mtime + 1
+    os.utime(log, (later, later))
+    for queue in ({}, None):  # nothing could be written at all
+        assert (look(store, STEPS, queue)[SFT.key].state, look(store, STEPS, queue)[SFT.key].reason) == ("failed", why)
+    say(store, found, {SFT.key: SAID_RUNNING})
+    for queue in ({}, running("5")):  # only the end could not
+        assert (look(store, STEPS, queue)[SFT.key].state, look(store, STEPS, queue)[SFT.key].reason) == ("failed", why)
+    say(store, found, {SFT.key: {"state": "failed", "reason": "its own word"}})
+    assert look(store, STEPS, {})[SFT.key].reason == "its own word"
+
+
 ENTRIES = st.builds(
     QueueEntry,
     job=st.sampled_from(["1", "2_0", "2_1"]),
@@ -367,6 +441,65 @@ def test_a_local_process_is_never_cancelled(store, capsys, monkeypatch):
     assert "nothing to cancel" in told
 
 
+def test_cancelling_gives_failed_and_blocked_steps_up_for_good(store, capsys, monkeypatch):
+    found, run_steps, other = two_runs(store)
+    say(store, ledger.submissions(store)[0], {SFT.key: {"state": "failed", "reason": "no"}}, ended="failed")
+    finish(store, MIX)
+    monkeypatch.setattr("launchers.cancel.read_queue", dict)
+    assert run("cancel", "demo/10pct", "--dry-run", store=store) == 0
+    assert "would give up score fi, 10pct (blocked)" in capsys.readouterr().out
+    assert look(store, found.steps, {})[GENERATE.key].state == "blocked"
+    assert run("cancel", "demo/10pct", store=store) == 0
+    states = look(store, found.steps, {})
+    # The other run still needs what has failed.
+    assert words({key: states[key] for key in STEPS}) == ["done", "failed", "cancelled", "cancelled"]
+    assert run("cancel", "demo/10pct-long", store=store) == 0
+    told = capsys.readouterr().out
+    assert "gave up sft 10pct (failed)" in told
+    assert "retry leaves them alone" in told
+    states = look(store, found.steps, {})
+    assert {states[step.key].state for step in (*run_steps.values(), *other.values())} == {"done", "cancelled"}
+    assert run("cancel", "--all", store=store) == 0
+    assert "nothing to cancel" in capsys.readouterr().out
+
+
+def test_steps_are_marked_before_their_jobs_are_ended(store, monkeypatch):
+    save_run(store, "demo/10pct", RUN)
+    submit(store, [list(RUN.values())], ["5"])
+    ended: list[str] = []
+
+    def scancel(jobs: dict[str, list[str]]) -> None:
+        ended.extend(jobs)
+        assert words(look(store, STEPS, {"5": QueueEntry("5", "COMPLETING")})) == ["cancelled"] * 4
+
+    monkeypatch.setattr("launchers.cancel.read_queue", lambda: running("5"))
+    monkeypatch.setattr("launchers.cancel.cancel_jobs", scancel)
+    assert run("cancel", "demo/10pct", store=store) == 0
+    assert ended == ["5"]
+
+
+def test_a_queued_job_of_blocked_steps_goes_too(store):
+    save_run(store, "demo/10pct", RUN)
+    finish(store, MIX)
+    say(store, submit(store, [[SFT]], ["5"]), {SFT.key: {"state": "failed", "reason": "no"}}, ended="failed")
+    submit(store, [[GENERATE, SCORE]], ["6"], needs=["5"])
+    found = known(store)
+    queue = pending("6", "DependencyNeverSatisfied")
+    plan = plan_cancel(found, found.runs, look(store, found.steps, queue), queued=queue)
+    assert (plan.jobs, plan.given_up) == ({"6": [GENERATE.key, SCORE.key]}, [SFT.key])
+
+
+def test_what_failed_on_this_machine_alone_is_not_marked(store):
+    save_run(store, "demo/10pct", RUN)
+    log = store.log(MIX.stage, MIX.fingerprint)
+    log.parent.mkdir()
+    log.write_text("--- failed DataError: no rows\n")
+    found = known(store)
+    states = look(store, found.steps, {}, frozenset(found.steps))
+    assert states[MIX.key].state == "failed"
+    assert plan_cancel(found, found.runs, states).given_up == []
+
+
 def run(*arguments: str, store: Store) -> int:
     with pytest.raises(SystemExit) as ended:
         main([*arguments, "--store", str(store.root)])
@@ -424,8 +557,19 @@ def test_status_for_people_and_its_exit_code(store, capsys, quiet):
 
 def test_watching_ends_when_nothing_is_in_flight(store, capsys, quiet):
     save_run(store, "demo/10pct", RUN)
-    assert run("status", "--watch", "0.1", store=store) == 0
+    assert run("status", "--watch", "0.1", store=store) == 1  # not done, and nothing will change that
     assert "4 missing" in capsys.readouterr().out
+    assert run("status", store=store) == 0
+    for step in RUN.values():
+        finish(store, step)
+    assert run("status", "--watch", "0.1", store=store) == 0
+
+
+def test_watching_a_stalled_sweep_ends_with_1(store, capsys, quiet):
+    save_run(store, "demo/10pct", RUN)
+    submit(store, [list(RUN.values())], [None])
+    assert run("status", "--watch", "0.1", store=store) == 1
+    assert "4 not submitted" in capsys.readouterr().out
 
 
 def test_wrong_requests_are_told(store, capsys, quiet, tmp_path):
@@ -441,7 +585,18 @@ def test_wrong_requests_are_told(store, capsys, quiet, tmp_path):
     assert run("cancel", store=store) == 2
     assert run("logs", store=store) == 2
     assert "has a log yet" in capsys.readouterr().err
-    assert run("status", "--watch", "soon", store=store) == 2
+    for seconds in ("soon", "nan", "-1"):
+        assert run("status", f"--watch={seconds}", store=store) == 2
+        assert f"expected seconds, from 0.1 to 86400, found '{seconds}'" in capsys.readouterr().err
+
+
+def test_syncing_leaves_nothing_behind_where_wandb_runs():
+    done = syncing._run(
+        [sys.executable, "-c", "import os; print(os.getcwd(), os.listdir()); open('left', 'w').close()"], 60
+    )
+    folder, _, names = done.stdout.strip().partition(" ")
+    assert names == "[]"
+    assert not Path(folder).exists()
 
 
 def test_logs_by_run_stage_and_fingerprint(store, capsys, quiet):

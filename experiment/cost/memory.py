@@ -4,8 +4,8 @@ Formulas and their sources:
 
 - states: Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054), section 3.1: bf16 weights 2, bf16 gradients 2 and, for Adam,
   float32 weights, mean and variance 12 bytes a parameter; stage 2 divides gradients and optimizer by the ranks, stage 3
-  the weights too. Without ZeRO, training in bf16 is autocast over float32 weights: 4 + 4 + 8, and the bf16 copies
-  (2 bytes) that autocast keeps of the weights.
+  the weights too. Gradients of several passes are added up in float32: 4 (training/parallel.py). Without ZeRO, training
+  in bf16 is autocast over float32 weights: 4 + 4 + 8, and the bf16 copies (2 bytes) that autocast keeps of the weights.
 - activations: Korthikanti et al. 2022 (arXiv 2205.05198): a layer keeps s b h (34 + 5 a s / h) bytes in 16 bits; with
   full recomputation each keeps its input, 2 s b h, and one at a time needs the rest. What transformers' layers keep
   differs a little from theirs: see :func:`layer_activations`.
@@ -74,9 +74,14 @@ def training(setup: Setup) -> Memory:
     if setup.ranks == 1 and (setup.offload == "none" or not setup.parallel.startswith("zero")):
         setup = replace(setup, parallel="single")  # as training/parallel.py has it: there is nothing to spread
     weights, gradients, optimizer = _states(setup)
-    host = 0.0
-    if setup.offload == "optimizer" and setup.parallel in ("zero2", "zero3"):
-        optimizer, host = 0.0, optimizer
+    share, host = setup.shape.parameters / setup.ranks, 0.0
+    if setup.parallel in ("zero2", "zero3"):
+        # What passes add up to: float32, beside the optimizer. One pass has nothing to add.
+        sums = share * _FLOAT32 if setup.global_batch > setup.micro_batch * setup.ranks else 0.0
+        if setup.offload == "optimizer":
+            optimizer, host = 0.0, optimizer + sums
+        else:
+            gradients = max(gradients, sums)
     return Memory(weights, gradients, optimizer, _activations(setup), host)
 
 

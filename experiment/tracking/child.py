@@ -16,16 +16,26 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from experiment.errors import KirjoError
 from experiment.plan import Step
 from experiment.results import read_verdicts
 from experiment.store import Store
 from experiment.tracking import belongs, rows
-from experiment.tracking.client import LATER, Identity, NotOnline, OpenRun, library, open_run
+from experiment.tracking.client import (
+    LATER,
+    Identity,
+    NotOnline,
+    NotUploaded,
+    OpenRun,
+    leave,
+    library,
+    masked,
+    open_run,
+)
 from experiment.tracking.measured import answers, metrics
-from experiment.tracking.tracker import environment
+from experiment.tracking.tracker import NOT_FOR_US, environment
 
 # When nothing more comes, W&B has this long to end; then this process ends with it.
 LAST_S = 120
@@ -35,26 +45,29 @@ Messages = Iterator[dict[str, Any]]
 
 def main(root: str) -> int:
     """Follow a step, or write rows; returns the exit code."""
+    # Blocked since before this process began (see tracker.py), and so for W&B's service, which begins from here.
+    for number in NOT_FOR_US:
+        signal.signal(number, signal.SIG_IGN)
     out = _aside()
 
     def warn(text: str) -> None:
-        key = os.environ.get("WANDB_API_KEY")
-        out.write(json.dumps({"warning": text.replace(key, "***") if key else text}) + "\n")
+        out.write(json.dumps({"warning": masked(text)}) + "\n")
         out.flush()
 
     messages = (json.loads(line) for line in sys.stdin)
     try:
         first = next(messages)
-        if first.get("tracking", {}).get("mode", "offline") == "offline" and "of" in first:
-            os.environ.pop("WANDB_API_KEY", None)
         store, wandb = Store(Path(root)), library()
         if "of" in first:
             _follow(wandb, store, Step.from_json(first["of"]), first["tracking"], messages, warn)
         else:
             rows.write_rows(wandb, store, rows.waiting(store), "offline", warn)
+    except NotUploaded as error:
+        warn(f"{error}: upload the rest with: python -m launchers sync")
+        leave(0)
     except NotOnline as error:
         warn(f"{error}: {LATER}")
-        return _offline_instead(root, first, out)
+        _offline_instead(root, first, out)
     except KirjoError as error:
         warn(str(error))
         return 1
@@ -74,11 +87,12 @@ def _aside() -> Any:
     return out
 
 
-def _offline_instead(root: str, first: Mapping[str, Any], out: Any) -> int:
+def _offline_instead(root: str, first: Mapping[str, Any], out: Any) -> NoReturn:
     """Hand all that comes to a fresh process: the service of this one holds on to the run that failed."""
     command = [sys.executable, "-m", "experiment.tracking.child", root]
     # Without WANDB_SERVICE, by which W&B's processes find the service of the first.
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out.fileno(), text=True, env=environment()) as other:
+    clean = environment(keys=False)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out.fileno(), text=True, env=clean) as other:
         assert other.stdin is not None
         other.stdin.write(json.dumps({**first, "tracking": {**first["tracking"], "mode": "offline"}}) + "\n")
         for line in sys.stdin:
@@ -86,7 +100,7 @@ def _offline_instead(root: str, first: Mapping[str, Any], out: Any) -> int:
             other.stdin.flush()
         other.stdin.close()
         code = other.wait()
-    os._exit(code)  # W&B's own ending would wait for the server
+    leave(code)
 
 
 def _follow(wandb: Any, store: Store, step: Step, tracking: Mapping[str, Any], messages: Messages, warn: Any) -> None:

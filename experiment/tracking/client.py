@@ -10,14 +10,15 @@ import shutil
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from experiment.errors import KirjoError
-from experiment.tracking.transaction_log import last_step
+from experiment.tracking.transaction_log import holds_run, last_step, parts
 
 FOLDER = "wandb"  # in the store
 CLOUD = "https://api.wandb.ai"
@@ -35,6 +36,10 @@ class NotOnline(Exception):
     """W&B did not start online; its service in this process is of no more use."""
 
 
+class NotUploaded(NotOnline):
+    """W&B did not end in time; what the server has not taken is in the run's file."""
+
+
 @dataclass(frozen=True)
 class Identity:
     """What W&B shows a run under; the id is the same for the same work, so an interrupted run is gone on with."""
@@ -50,8 +55,8 @@ class Identity:
 class OpenRun:
     """A W&B run that is being written; steps that it has already are left out."""
 
-    def __init__(self, wandb: Any, run: Any, seen: int) -> None:
-        self._wandb, self._run, self._seen = wandb, run, seen
+    def __init__(self, wandb: Any, run: Any, seen: int, earlier: Sequence[Path] = ()) -> None:
+        self._wandb, self._run, self._seen, self._earlier = wandb, run, seen, earlier
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """One row of the history."""
@@ -69,11 +74,37 @@ class OpenRun:
         self._run.summary.update(dict(summary))
 
     def finish(self, failed: bool) -> None:
-        """Close the run; a run uploaded as it went on is marked, so that it is not uploaded again."""
-        self._run.finish(exit_code=int(failed))
+        """Close the run; a run uploaded as it went on is marked, so that it is not uploaded again.
+
+        So are files of earlier online attempts, once this one has logged all that they have.
+
+        Raises:
+            NotUploaded: the server did not take all in time.
+        """
+        try:
+            self._run.finish(exit_code=int(failed))
+        except TimeoutError as error:
+            raise NotUploaded(f"W&B did not upload everything within {FINISH_S:.0f} s") from error
         if not self._run.settings._offline:
-            file = Path(self._run.settings.sync_file)
-            file.with_suffix(".wandb.synced").touch()
+            mark(Path(self._run.settings.sync_file))
+            for file in self._earlier:
+                if last_step([file]) <= self._seen:
+                    mark(file)
+
+
+def mark(file: Path) -> None:
+    """Note that a file is uploaded, as W&B itself does."""
+    file.with_suffix(".wandb.synced").touch()
+
+
+def is_marked(file: Path) -> bool:
+    """Whether a file is uploaded."""
+    return file.with_suffix(".wandb.synced").exists()
+
+
+def is_online(file: Path) -> bool:
+    """Whether the server may have some of a file: it was written by an online attempt."""
+    return file.parent.name.startswith("run-")
 
 
 def library() -> Any:
@@ -83,7 +114,8 @@ def library() -> Any:
         KirjoError: it is not installed.
     """
     # Outside the store: logs of W&B's service, which nobody needs.
-    os.environ["WANDB_CACHE_DIR"] = cache = tempfile.mkdtemp(prefix="kirjo-wandb-")
+    # Named by the session, whose leader's parent removes it if it has to kill it.
+    os.environ["WANDB_CACHE_DIR"] = cache = tempfile.mkdtemp(prefix=f"kirjo-wandb-{os.getsid(0)}-")
     atexit.register(shutil.rmtree, cache, ignore_errors=True)
     os.environ["WANDB_ERROR_REPORTING"] = "false"
     try:
@@ -95,17 +127,32 @@ def library() -> Any:
     return wandb
 
 
-def open_run(wandb: Any, root: Path, tracking: Mapping[str, Any], identity: Identity, warn: Warn) -> OpenRun:
+def leave(code: int) -> NoReturn:
+    """End this process without W&B's own ending, which would wait for the server."""
+    shutil.rmtree(os.environ.get("WANDB_CACHE_DIR", ""), ignore_errors=True)
+    os._exit(code)
+
+
+def open_run(
+    wandb: Any, root: Path, tracking: Mapping[str, Any], identity: Identity, warn: Warn, *, waiting_ok: bool = False
+) -> OpenRun:
     """Start or go on with a run; without a way to the server it is written to files.
+
+    Also where earlier parts of it wait for their upload, which would put them after this one (unless ``waiting_ok``:
+    the caller sends them now). Files of online attempts are no such parts: the server says what it has of them, and
+    a step that goes on tells the rest again.
 
     Raises:
         NotOnline: the server answers, and does not take the run.
     """
-    mode = tracking["mode"]
+    mode, folder = tracking["mode"], root / FOLDER
+    waiting = [file for file in parts(folder, identity.id) if not is_marked(file)]
     if mode == "online" and (reason := _unreachable(wandb)):
         warn(f"W&B cannot be reached ({reason}): {LATER}")
         mode = "offline"
-    folder = root / FOLDER
+    elif mode == "online" and not waiting_ok and any(not is_online(file) and holds_run(file) for file in waiting):
+        warn(f"earlier parts of the W&B run {identity.id} wait for their upload: {LATER}")
+        mode = "offline"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):  # W&B would quietly go to another folder
         pass
@@ -121,21 +168,30 @@ def open_run(wandb: Any, root: Path, tracking: Mapping[str, Any], identity: Iden
             shutil.rmtree(empty, ignore_errors=True)
         raise NotOnline(f"W&B did not start online ({type(error).__name__})") from error
     # Online, the server has said where the run stands; offline, the files of earlier attempts do.
-    seen = max(int(run.step) - 1, last_step(folder, identity.id))
-    return OpenRun(wandb, run, seen)
+    if mode == "online":
+        return OpenRun(wandb, run, int(run.step) - 1, [file for file in waiting if is_online(file)])
+    return OpenRun(wandb, run, max(int(run.step) - 1, last_step(parts(folder, identity.id))))
 
 
 def credentials(url: str) -> bool:
     """Whether there is a key for the server: from the environment, or as ``wandb login`` leaves one."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
+    known = os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE")
+    host = urlsplit(url).hostname or ""
+    return bool(known) or any(file.authenticators(host) for file in _netrc())
+
+
+def masked(text: str) -> str:
+    """The text without any key that W&B could have: a message of a library may repeat it."""
+    keys = {entry[2] for file in _netrc() for entry in file.hosts.values() if entry[2]}
+    for key in sorted({*keys, os.environ.get("WANDB_API_KEY", "")} - {""}, key=len, reverse=True):
+        text = text.replace(key, "***")
+    return text
+
+
+def _netrc() -> Iterator[netrc.netrc]:
     for path in filter(None, (os.environ.get("NETRC"), "~/.netrc", "~/_netrc")):
-        try:
-            if netrc.netrc(str(Path(path).expanduser())).authenticators(urlsplit(url).hostname or ""):
-                return True
-        except (OSError, netrc.NetrcParseError, RuntimeError):
-            continue
-    return False
+        with suppress(OSError, netrc.NetrcParseError, RuntimeError):
+            yield netrc.netrc(str(Path(path).expanduser()))
 
 
 def refused(url: str) -> str | None:
@@ -174,6 +230,7 @@ def _init(wandb: Any, root: Path, tracking: Mapping[str, Any], identity: Identit
         symlink=False,
         init_timeout=INIT_S,
         finish_timeout=FINISH_S,
+        finish_timeout_raises=True,
     )
     run = wandb.init(
         settings=settings,

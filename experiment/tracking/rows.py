@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from experiment.claims import Claim
 from experiment.fingerprint import write_json_atomic
 from experiment.results import RunResult, load_results, read_verdicts
 from experiment.store import Store
@@ -40,20 +40,19 @@ def write_rows(wandb: Any, store: Store, runs: Iterable[RunResult], mode: str, w
         _write_once(wandb, store, run, mode, warn)
 
 
+def is_written(store: Store, row: str) -> bool:
+    """Whether the summary run with this W&B id is whole."""
+    return _marker_of(store, row).exists()
+
+
 def _write_once(wandb: Any, store: Store, run: RunResult, mode: str, warn: Warn) -> None:
-    """Several processes may see the row complete at once: one of them holds its claim."""
+    """Several processes may see the row complete at once: both then write the same values to the same W&B run."""
     marker = _marker(store, run)
     marker.parent.mkdir(parents=True, exist_ok=True)
-    claim = Claim.acquire(marker.with_suffix(""))
-    if claim is None:
-        return
-    with claim:
-        if marker.exists():
-            return
-        opened = open_run(wandb, store.root, {**run.config["tracking"], "mode": mode}, _identity(store, run), warn)
-        opened.conclude(_summary(store, run))
-        opened.finish(failed=False)
-        write_json_atomic(marker, {"run": run.id, "wandb": row_id(run.id)})
+    opened = open_run(wandb, store.root, {**run.config["tracking"], "mode": mode}, _identity(store, run), warn)
+    opened.conclude(_summary(store, run))
+    opened.finish(failed=False)
+    write_json_atomic(marker, {"run": run.id, "wandb": row_id(run.id)})
 
 
 def _identity(store: Store, run: RunResult) -> Identity:
@@ -81,5 +80,9 @@ def _complete(run: RunResult) -> bool:
     return all(run.store.is_complete(*run.steps[f"score.{language}"].split("/")) for language in run.languages)
 
 
-def _marker(store: Store, run: RunResult) -> Any:
-    return store.root / FOLDER / ROWS / f"{row_id(run.id)}.json"
+def _marker(store: Store, run: RunResult) -> Path:
+    return _marker_of(store, row_id(run.id))
+
+
+def _marker_of(store: Store, row: str) -> Path:
+    return store.root / FOLDER / ROWS / f"{row}.json"

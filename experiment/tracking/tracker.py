@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -35,14 +37,12 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 
 # What W&B may see of the environment: who the user is and where the server is. Its other variables would change the
 # run's name, folder or mode behind the config's back.
-_PASSED_ON = (
-    "WANDB_API_KEY",
-    "WANDB_BASE_URL",
-    "WANDB_CONFIG_DIR",
-    "WANDB_CREDENTIALS_FILE",
-    "WANDB_IDENTITY_TOKEN_FILE",
-    "WANDB_INSECURE_DISABLE_SSL",
-)
+_PASSED_ON = ("WANDB_BASE_URL", "WANDB_CONFIG_DIR", "WANDB_INSECURE_DISABLE_SSL")
+_KEYS = ("WANDB_API_KEY", "WANDB_CREDENTIALS_FILE", "WANDB_IDENTITY_TOKEN_FILE")
+
+# SLURM sends a step's signals to each of its processes, in whichever session: they are for the step, which ends the
+# child in its time.
+NOT_FOR_US = (signal.SIGTERM, signal.SIGUSR2)
 
 # Once W&B had to be left behind in this process, its next steps do not wait for it again.
 _gave_up: list[str] = []
@@ -56,7 +56,8 @@ class Tracker:
         self.tracking = step.execution.get("tracking") or {}
         self.warnings: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
-        self._queue: queue.Queue[bytes | None] = queue.Queue(MOST_WAITING)
+        self._queue: queue.Queue[bytes | None] = queue.Queue()
+        self._replayed = 0
         self._ending: dict[str, Any] | None = None
         self._speed = Speed(step)
         self._lost = 0
@@ -90,6 +91,8 @@ class Tracker:
             numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
             values = {**numbers, **self._speed.of(step, numbers)}
             kept = {name: value for name, value in values.items() if name not in _LEFT_OUT}
+            # An entry of a resumed training's history is in memory anyway, and has its room beside the new ones.
+            self._replayed += "step" in values
             self._put({"step": step, "values": {**kept, "_timestamp": time.time()}})
         except Exception:  # noqa: BLE001
             self._lost += 1
@@ -103,7 +106,7 @@ class Tracker:
             self._warn(f"not tracked by W&B: {_gave_up[0]}")
             return
         try:
-            self.process = _child(self.store)
+            self.process = _child(self.store, keys=self.tracking.get("mode") == "online")
         except Exception as error:  # noqa: BLE001 - no memory, no processes left ...
             self._warn(f"not tracked by W&B: cannot start its process ({error})")
             return
@@ -113,10 +116,10 @@ class Tracker:
         self._put({"tracking": dict(self.tracking), "of": self.step.to_json()})
 
     def _put(self, message: Mapping[str, Any]) -> None:
-        try:
-            self._queue.put_nowait(json.dumps(message, default=str).encode() + b"\n")
-        except queue.Full:
+        if "step" in message and self._queue.qsize() >= MOST_WAITING + self._replayed:
             self._lost += 1
+        else:
+            self._queue.put(json.dumps(message, default=str).encode() + b"\n")
 
     def _feed(self) -> None:
         """Write to the child as fast as it reads (a thread of its own: a pipe that is full would stop the step)."""
@@ -136,8 +139,7 @@ class Tracker:
     def _end(self, ending: Mapping[str, Any], patience: float) -> None:
         assert self.process is not None
         self._put(ending)
-        with suppress(queue.Full):
-            self._queue.put_nowait(None)
+        self._queue.put(None)
         code = self._wait(patience)
         if code is None:
             _kill(self.process)
@@ -168,7 +170,7 @@ class Tracker:
 
 def write_rows(store: Store, timeout_s: float = 600.0) -> list[str]:
     """Write the summary runs of complete rows that have none; returns warnings. Never raises for W&B's faults."""
-    process = _child(store)
+    process = _child(store, keys=False)
     try:
         out, _ = process.communicate(b'{"rows": true}\n', timeout=timeout_s)
     except subprocess.TimeoutExpired:
@@ -183,24 +185,30 @@ def write_rows(store: Store, timeout_s: float = 600.0) -> list[str]:
     return warnings
 
 
-def environment() -> dict[str, str]:
-    """The environment of W&B's processes."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_") or name in _PASSED_ON}
+def environment(*, keys: bool) -> dict[str, str]:
+    """The environment of W&B's processes; with ``keys`` only where something is uploaded."""
+    passed = (*_PASSED_ON, *(_KEYS if keys else ()))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_") or name in passed}
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGE), os.environ.get("PYTHONPATH")]))
     return kept
 
 
-def _child(store: Store) -> subprocess.Popen[bytes]:
-    # Not in the store's folder or the user's: there, a folder named wandb would pass for the library.
-    return subprocess.Popen(
-        [sys.executable, "-m", "experiment.tracking.child", str(store.root.resolve())],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd=_PACKAGE,
-        env=environment(),
-        start_new_session=True,  # Ctrl-C and a batch system's signals are for the step, which then ends the child
-    )
+def _child(store: Store, *, keys: bool) -> subprocess.Popen[bytes]:
+    # Blocked here, and inherited: there is no moment at which a signal ends the child or W&B's service.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, NOT_FOR_US)
+    try:
+        # Not in the store's folder or the user's: there, a folder named wandb would pass for the library.
+        return subprocess.Popen(
+            [sys.executable, "-m", "experiment.tracking.child", str(store.root.resolve())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=_PACKAGE,
+            env=environment(keys=keys),
+            start_new_session=True,  # Ctrl-C is for the step
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -208,3 +216,5 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=5)
+    for left in Path(tempfile.gettempdir()).glob(f"kirjo-wandb-{process.pid}-*"):
+        shutil.rmtree(left, ignore_errors=True)

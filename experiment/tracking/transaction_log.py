@@ -8,7 +8,8 @@ seven bytes of its own, blocks of 32 KiB with chunks of CRC (4 bytes), length (2
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,24 @@ _BLOCK = 32 * 1024
 _CHUNK = struct.Struct("<IHB")
 
 
-def last_step(folder: Path, run_id: str) -> int:
-    """The highest history step in the files of a run, 0 where there is none; an unreadable file counts as empty."""
+def parts(folder: Path, run_id: str = "*") -> list[Path]:
+    """The files of a run's attempts (of all runs), oldest first; the later ones go on from the earlier."""
+    # offline-run-20260101_120000-<id>, or run-... of an online attempt
+    found = folder.glob(f"*run-*-{run_id}/run-{run_id}.wandb")
+    return sorted(found, key=lambda path: path.parent.name.split("run-", 1)[1])
+
+
+def holds_run(path: Path) -> bool:
+    """Whether there is anything to upload: not in the file of a process that was killed before W&B wrote to disk."""
+    with suppress(OSError):
+        return any(record.WhichOneof("record_type") == "run" for record in records(path))
+    return False
+
+
+def last_step(files: Iterable[Path]) -> int:
+    """The highest history step in the files, 0 where there is none; an unreadable file counts as empty."""
     highest = 0
-    for path in folder.glob(f"*run-*-{run_id}/run-{run_id}.wandb"):
+    for path in files:
         try:
             for record in records(path):
                 if record.WhichOneof("record_type") == "history":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,7 @@ class TaskCallback(TrainerCallback):  # type: ignore[misc]
         """Mark the checkpoint as whole when all ranks have written their part: a kill before leaves it unmarked."""
         self.task.ranks.meet(f"checkpoint {state.global_step}")
         if self.task.ranks.first:
-            mark = Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE
-            mark.write_text(_kind(self.task), encoding="utf-8")
+            _mark(Path(args.output_dir) / f"checkpoint-{state.global_step}", _kind(self.task))
 
     def on_log(self, args: Any, state: Any, _control: Any, logs: dict[str, Any] | None = None, **_kwargs: Any) -> None:
         """Refuse to go on once the loss or its gradient, which has gone into the weights, is NaN or infinite."""
@@ -100,8 +100,10 @@ def train(trainer: Any, task: Task) -> dict[str, Any]:
         Optimizer steps, final loss, and the step that training was resumed from (0: from the start).
 
     Raises:
-        Stopped: the scheduler wants the node back; a checkpoint of the last optimizer step is saved.
+        Stopped: the scheduler wants the node back; a checkpoint of the last optimizer step, if any, is saved.
     """
+    if any_rank(stop.requested(), trainer.args):  # while the model was loaded
+        raise stop.Stopped
     _refuse_other_batch(trainer, task.settings["training"]["global_batch"])
     resume_from = _resume_from(task)
     callback = TaskCallback(task)
@@ -128,6 +130,16 @@ def train(trainer: Any, task: Task) -> dict[str, Any]:
         "final_loss": float(losses[-1]) if losses else None,
         "resumed_from": int(resume_from.name.split("-")[1]) if resume_from else 0,
     }
+
+
+def _mark(checkpoint: Path, kind: str) -> None:
+    """Note that a checkpoint is whole, and its kind: in one piece, for an empty note is of a kind too."""
+    beside = checkpoint / f".{_COMPLETE}.new"
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(kind)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(checkpoint / _COMPLETE)
 
 
 def _kind(task: Task) -> str:

@@ -83,8 +83,9 @@ def deepspeed_config(parallel: Parallel, training: Training, world_size: int) ->
 
     Optimizer and schedule are the trainer's: AdamW with its betas and weight decay. With bf16, DeepSpeed keeps the
     weights of the passes in bf16 and a float32 master copy in the optimizer's shards; there is no other float32 copy.
-    Sizes are in numbers of elements.
+    Under ZeRO-3 the master copy starts from weights rounded to bf16. Sizes are in numbers of elements.
     """
+    passes = accumulation(training.global_batch, training.micro_batch, world_size)
     zero: dict[str, Any] = {
         "stage": _STAGES[parallel.name],
         "contiguous_gradients": True,
@@ -109,9 +110,12 @@ def deepspeed_config(parallel: Parallel, training: Training, world_size: int) ->
         zero |= {"allgather_partitions": True, "allgather_bucket_size": 5e8}
     if parallel.offload == "optimizer":
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    # DeepSpeed would add the passes' gradients up in bf16. One pass has nothing to add up, and saves the memory.
+    summed: dict[str, Any] = {"data_types": {"grad_accum_dtype": "fp32"}}
     return {
+        **(summed if training.precision == "bf16" and passes > 1 else {}),
         "train_micro_batch_size_per_gpu": training.micro_batch,
-        "gradient_accumulation_steps": accumulation(training.global_batch, training.micro_batch, world_size),
+        "gradient_accumulation_steps": passes,
         "train_batch_size": training.global_batch,
         "gradient_clipping": training.max_grad_norm,
         "bf16": {"enabled": training.precision == "bf16"},

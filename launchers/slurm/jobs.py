@@ -60,14 +60,17 @@ def allocation_of(step: Step) -> Allocation:
     return Allocation(**step.execution["resources"])
 
 
-def make_jobs(steps: Mapping[str, Step], todo: Collection[str], site: Site | None = None) -> list[Job]:
+def make_jobs(
+    steps: Mapping[str, Step], todo: Collection[str], site: Site | None = None, in_flight: Collection[str] = ()
+) -> list[Job]:
     """Group the steps ``todo`` (keys of ``steps``, which stand in order of work) into jobs, in order of submission.
 
     A step's inputs that are not in ``todo`` are done, or in other jobs already: they stand in no ``needs`` that this
     function makes up, but are kept there for the caller, who knows which are done.
     """
-    chains = _chains(steps, todo)
-    tasks = [_task(chain, site) for chain in _pack_light_roots(chains, todo)]
+    pending = {*todo, *in_flight}
+    chains = _chains(steps, todo, pending)
+    tasks = [_task(chain, site) for chain in _pack_light_roots(chains, steps, todo, pending)]
     return _ordered([Job(tuple(group)) for group in _alike(tasks, site)])
 
 
@@ -76,7 +79,7 @@ def count_jobs(steps: Mapping[str, Step], todo: Collection[str], site: Site | No
     return sum(len(job.tasks) for job in make_jobs(steps, todo, site))
 
 
-def _chains(steps: Mapping[str, Step], todo: Collection[str]) -> list[list[Step]]:
+def _chains(steps: Mapping[str, Step], todo: Collection[str], pending: Collection[str]) -> list[list[Step]]:
     users: dict[str, list[str]] = {key: [] for key in todo}
     for key in todo:
         for needed in set(steps[key].inputs.values()) & users.keys():
@@ -89,7 +92,9 @@ def _chains(steps: Mapping[str, Step], todo: Collection[str]) -> list[list[Step]
         joined = [
             chain_of[needed]
             for needed in dict.fromkeys(step.inputs.values())
-            if needed in users and len(users[needed]) == 1 and _may_follow(step, chain_of[needed], chain_of, users)
+            if needed in users
+            and len(users[needed]) == 1
+            and _may_follow(step, chain_of[needed], chain_of, users, pending)
         ]
         chain = _merge(joined, chains)
         chain.append(step)
@@ -99,7 +104,11 @@ def _chains(steps: Mapping[str, Step], todo: Collection[str]) -> list[list[Step]
 
 
 def _may_follow(
-    step: Step, chain: Sequence[Step], chain_of: Mapping[str, list[Step]], users: Mapping[str, Sequence[str]]
+    step: Step,
+    chain: Sequence[Step],
+    chain_of: Mapping[str, list[Step]],
+    users: Mapping[str, Sequence[str]],
+    pending: Collection[str],
 ) -> bool:
     """Whether the step may run in the chain's job without making its heavy steps wait for others."""
     heavy = [member for member in chain if member.stage not in LIGHT]
@@ -113,16 +122,16 @@ def _may_follow(
     along = {
         needed
         for needed in step.inputs.values()
-        if needed in users and len(users[needed]) == 1 and _waits_for_nothing(chain_of[needed], users)
+        if needed in users and len(users[needed]) == 1 and _waits_for_nothing(chain_of[needed], pending)
     }
-    return all(needed in own | waited_for | along for needed in step.inputs.values() if needed in users)
+    return all(needed in own | waited_for | along for needed in step.inputs.values() if needed in pending)
 
 
-def _waits_for_nothing(chain: Sequence[Step], todo: Collection[str]) -> bool:
+def _waits_for_nothing(chain: Sequence[Step], pending: Collection[str]) -> bool:
     """Whether these are light steps without an input that other jobs must make first."""
     if any(step.stage not in LIGHT for step in chain):
         return False
-    return not any(needed in todo for step in chain for needed in step.inputs.values() if needed not in _keys(chain))
+    return not any(needed in pending for step in chain for needed in step.inputs.values() if needed not in _keys(chain))
 
 
 def _merge(joined: list[list[Step]], chains: list[list[Step]]) -> list[Step]:
@@ -141,9 +150,15 @@ def _merge(joined: list[list[Step]], chains: list[list[Step]]) -> list[Step]:
     return merged
 
 
-def _pack_light_roots(chains: list[list[Step]], todo: Collection[str]) -> list[list[Step]]:
-    """Light chains that wait for nothing run one after another in one job: they take seconds."""
-    roots = [chain for chain in chains if _waits_for_nothing(chain, todo)]
+def _pack_light_roots(
+    chains: list[list[Step]], steps: Mapping[str, Step], todo: Collection[str], pending: Collection[str]
+) -> list[list[Step]]:
+    """Light chains that wait for nothing, and that nothing waits for, run one after another in one job.
+
+    One that others wait for stays alone: were it packed, the failure of another would stop what needs it.
+    """
+    waited_for = {needed for key in todo for needed in steps[key].inputs.values()}
+    roots = [chain for chain in chains if _waits_for_nothing(chain, pending) and chain[-1].key not in waited_for]
     if len(roots) < 2:
         return chains
     packed = [step for chain in roots for step in chain]
@@ -152,13 +167,25 @@ def _pack_light_roots(chains: list[list[Step]], todo: Collection[str]) -> list[l
 
 def _task(chain: Sequence[Step], site: Site | None) -> Task:
     heavy = [allocation_of(step) for step in chain if step.stage not in LIGHT]
-    found = heavy or [allocation_of(step) for step in chain]
-    walltime = sum(allocation.walltime_min for allocation in found) if heavy else found[0].walltime_min
-    partition = site.partitions.get(found[0].partition or "") if site else None
+    found = _for_all(heavy or [allocation_of(step) for step in chain])
+    walltime = sum(allocation.walltime_min for allocation in heavy) or found.walltime_min
+    partition = site.partitions.get(found.partition or "") if site else None
     if partition and partition.max_walltime_min:
         walltime = min(walltime, partition.max_walltime_min)
     needs = {needed for step in chain for needed in step.inputs.values()} - _keys(chain)
-    return Task(tuple(chain), frozenset(needs), dataclasses.replace(found[0], walltime_min=walltime))
+    return Task(tuple(chain), frozenset(needs), dataclasses.replace(found, walltime_min=walltime))
+
+
+def _for_all(asked: Sequence[Allocation]) -> Allocation:
+    """What is enough for each of several steps that run one after another."""
+    memory = [allocation.mem_gb for allocation in asked]
+    return dataclasses.replace(
+        asked[0],
+        gpus_per_rank=max(allocation.gpus_per_rank for allocation in asked),
+        cpus_per_rank=max(allocation.cpus_per_rank for allocation in asked),
+        mem_gb=max((one for one in memory if one is not None), default=None),
+        walltime_min=max(allocation.walltime_min for allocation in asked),
+    )
 
 
 def _alike(tasks: Sequence[Task], site: Site | None) -> list[list[Task]]:

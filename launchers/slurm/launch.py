@@ -18,29 +18,57 @@ from experiment.resources import Launcher, unset_options
 from experiment.show import counted
 from experiment.store import Store
 from launchers.facts import forget_cancelled
-from launchers.slurm import plans
-from launchers.slurm.advance import Advanced, advance, note_waiting
+from launchers.slurm import ledger, plans
+from launchers.slurm.advance import Advanced, advance, ledger_claim, note_waiting
+from launchers.slurm.queue import read_queue
+from launchers.slurm.snapshot import snapshot
+from launchers.states import in_flight, look
 
-COMMANDS = ("sbatch", "squeue", "scontrol", "scancel")
+COMMANDS = ("sbatch", "srun", "squeue", "scontrol", "scancel")
+STALLED = (
+    "warning: the queue takes no more jobs{words}, and none of this sweep's is there to submit the rest when it ends: "
+    "give python -m launchers retry when other jobs of yours have ended"
+)
 # File systems that only the machine itself sees.
 LOCAL_FILE_SYSTEMS = ("tmpfs", "ramfs", "devtmpfs")
 
 
 def launch(plan: Plan, store: Store, launcher: Launcher) -> int:
-    """Submit what is needed, not in the store and not in flight; returns 0 as soon as SLURM has it all."""
+    """Submit what is needed, not in the store and not in flight; returns 0 once SLURM has it, 1 if it takes none."""
     began = time.monotonic()
     refuse_without_slurm()
     unset = unset_options(launcher)
     if unset:
         raise KirjoError("\n".join(unset))
     warn_of_local_store(store.root)
-    launched = plans.save(store, plan.id, plan, at_home(launcher), str(Path.cwd()), _now())
-    forget_cancelled(store, plan.steps)
-    found = advance(store, launched)
-    if found.waiting:
-        note_waiting(store, True)
+    code = snapshot(store)
+    with ledger_claim(store) as claim:
+        launched = plans.save(store, plan.id, plan, at_home(launcher), code.digest, str(Path.cwd()), _now())
+        forget_cancelled(store, plan.steps)
+        try:
+            found = advance(store, launched, claim)
+        except KirjoError:
+            _withdraw_unless_submitted(store, launched)
+            raise
+        if found.waiting:
+            note_waiting(store, True)
     _say(plan, store, found, Console(), time.monotonic() - began)
-    return 0
+    if found.stalled:
+        print(STALLED.format(words=f" ({found.words})" if found.words else ""), file=sys.stderr)
+    return int(found.stalled)
+
+
+def under_way(plan: Plan, store: Store) -> set[str]:
+    """The steps that have a job already: a launch attaches to them, and they cost nothing more."""
+    queue = read_queue()
+    return set() if queue is None else set(in_flight(look(store, plan.steps, queue)))
+
+
+def _withdraw_unless_submitted(store: Store, launched: plans.Launched) -> None:
+    """What was refused as a whole must not be tried again by every later retry."""
+    submitted = {key for one in ledger.submissions(store) for task in one.tasks for key in task.steps}
+    if not submitted & launched.steps.keys():
+        plans.withdraw(store, launched.sweep)
 
 
 def refuse_without_slurm() -> None:

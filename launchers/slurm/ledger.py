@@ -14,18 +14,26 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import getpass
+import json
+import os
 import secrets
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from experiment.fingerprint import read_json, write_json_atomic
+from pydantic import TypeAdapter, ValidationError
+
+from experiment.errors import StoreError
+from experiment.fingerprint import finite, read_json, write_json_atomic
 from experiment.plan import Step
 from experiment.provenance import FORMAT, check_format
 from experiment.store import Store
+
+_skipped: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,9 @@ class TaskState:
     # Why the task as a whole ended, if it said so: "" while it runs.
     ended: str = ""
     reason: str = ""
+
+
+_SUBMISSION, _STATE = TypeAdapter(Submission), TypeAdapter(TaskState)
 
 
 def new_id() -> str:
@@ -140,43 +151,67 @@ def numbered(submission: Submission, jobs: Sequence[str]) -> Submission:
 
 
 def submissions(store: Store) -> list[Submission]:
-    """All that was ever submitted from this store, oldest first."""
+    """All that was ever submitted from this store, oldest first; a damaged record is told of and left out."""
     found = []
     for path in sorted(jobs_folder(store).glob("*/submission.json")):
-        with contextlib.suppress(FileNotFoundError):
-            found.append(_submission(read_json(path), path))
+        with contextlib.suppress(FileNotFoundError), skipped_if_damaged():
+            found.append(read(store, path.parent.name))
     return found
 
 
 def read(store: Store, submission: str) -> Submission:
     """One submission."""
     path = folder_of(store, submission) / "submission.json"
-    return _submission(read_json(path), path)
+    with checked(path, _look_first(submission)):
+        return _SUBMISSION.validate_python(_content(path))
 
 
 def steps_of(store: Store, submission: str) -> dict[str, Step]:
     """The resolved steps of a submission, by key."""
     path = folder_of(store, submission) / "steps.json"
-    content = read_json(path)
-    check_format(content, path)
-    return {key: Step.from_json(document) for key, document in content["steps"].items()}
+    with checked(path, _look_first(submission)):
+        content = _content(path)
+        return {key: Step.from_json(document) for key, document in content["steps"].items()}
 
 
 def write_state(store: Store, submission: str, task: int, state: TaskState) -> None:
     """What a task says of itself, as a whole."""
-    path = folder_of(store, submission) / f"state-{task}.json"
-    write_json_atomic(path, {"format": FORMAT, **dataclasses.asdict(dataclasses.replace(state, updated=_now()))})
+    write_json_atomic(_state_path(store, submission, task), _of_state(state))
+
+
+def overwrite_state(store: Store, submission: str, task: int, state: TaskState) -> None:
+    """The same in place, for a full disk: the file has its block already. Who reads meanwhile may see a part.
+
+    Raises:
+        OSError: it cannot be written; then it holds what it held before.
+    """
+    text = json.dumps(finite(_of_state(state)), ensure_ascii=False, allow_nan=False).encode()
+    with _state_path(store, submission, task).open("r+b", buffering=0) as file:
+        before = file.read()
+        try:
+            _put(file.fileno(), text)
+        except OSError:
+            _put(file.fileno(), before)
+            raise
 
 
 def read_state(store: Store, submission: str, task: int) -> TaskState | None:
-    """What a task said last; None if it has not started."""
-    path = folder_of(store, submission) / f"state-{task}.json"
-    try:
-        content = read_json(path)
-    except FileNotFoundError:
-        return None
-    check_format(content, path)
-    return TaskState(**{item.name: content[item.name] for item in dataclasses.fields(TaskState)})
+    """What a task said last; None if it has not started.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    path = _state_path(store, submission, task)
+    with checked(path, "delete it: a task that runs writes it anew"):
+        try:
+            found = _STATE.validate_python(_content(path))
+        except FileNotFoundError:
+            return None
+        for moment in (found.started, found.updated):
+            datetime.fromisoformat(moment)
+        for words in found.steps.values():
+            _check_words(words)
+        return found
 
 
 def exit_code(store: Store, submission: str, task: int) -> int | None:
@@ -187,12 +222,69 @@ def exit_code(store: Store, submission: str, task: int) -> int | None:
         return None
 
 
-def _submission(content: Any, path: Path) -> Submission:
+@contextlib.contextmanager
+def checked(path: Path, advice: str) -> Iterator[None]:
+    """StoreError with advice instead of a traceback, where a record has missing or odd fields or is no JSON."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+        raise StoreError(f"{path}: not as expected ({what}); {advice}") from error
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise StoreError(f"{path}: not as expected ({error!r}); {advice}") from error
+
+
+@contextlib.contextmanager
+def skipped_if_damaged() -> Iterator[None]:
+    """One damaged record of many stops nothing; it is told of once."""
+    try:
+        yield
+    except StoreError as error:
+        if str(error) not in _skipped:
+            _skipped.add(str(error))
+            print(f"warning: left out: {error}", file=sys.stderr)
+
+
+def _look_first(submission: str) -> str:
+    """Whoever deletes the record of a job that is in the queue or runs has its steps submitted twice."""
+    return f"look for its job with squeue (comment kirjo:{submission}) first; once there is none, delete the folder"
+
+
+def _content(path: Path) -> Any:
+    try:
+        content = read_json(path)
+    except StoreError as error:  # whose advice, to delete the file, is not good for every record
+        raise error.__cause__ or error from None
     check_format(content, path)
-    values = {item.name: content[item.name] for item in dataclasses.fields(Submission)}
-    values["tasks"] = tuple(TaskRecord(tuple(task["steps"]), task["job"]) for task in values["tasks"])
-    values["needs"] = tuple(values["needs"])
-    return Submission(**values)
+    return content
+
+
+def _check_words(words: Mapping[str, Any]) -> None:
+    """What ``launchers.states`` relies on."""
+    if not isinstance(words["state"], str):
+        raise TypeError(f"the state is {words['state']!r}")
+    if words.get("since"):
+        datetime.fromisoformat(words["since"])
+    if words.get("progress"):
+        _done, _total = words["progress"]
+
+
+def _state_path(store: Store, submission: str, task: int) -> Path:
+    return folder_of(store, submission) / f"state-{task}.json"
+
+
+def _of_state(state: TaskState) -> dict[str, Any]:
+    return {"format": FORMAT, **dataclasses.asdict(dataclasses.replace(state, updated=_now()))}
+
+
+def _put(file: int, content: bytes) -> None:
+    """Make this the file's content; a shorter one is filled up with spaces first, so that it can be read all along."""
+    whole = content.ljust(os.fstat(file).st_size)
+    if os.pwrite(file, whole, 0) != len(whole):
+        raise OSError("written in part only: is the disk full?")
+    os.ftruncate(file, len(content))
+    os.fsync(file)
 
 
 def _now() -> str:

@@ -32,6 +32,13 @@ from launchers.worker import log_to
 
 LOOK_AGAIN_S = 5.0
 FAILED = 1
+# What the scheduler tells a job: its walltime ends (USR2), or it is cancelled or preempted (TERM).
+SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
+# A preempted job that ends by itself counts as failed; one that SLURM has to end is queued again.
+LINGER_S = 120.0
+
+
+_told: set[int] = set()  # the signals that came
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,8 @@ def run_task(store_root: str, submission: str, task: int) -> None:
         reporter.end("failed", reason)
     sys.stdout.flush()
     sys.stderr.flush()
+    if code == STOPPED and _told == {signal.SIGTERM}:
+        time.sleep(LINGER_S)
     # Not sys.exit: threads of libraries, or an exit handler, must not change what the scheduler is told.
     os._exit(code)
 
@@ -101,11 +110,14 @@ def _run(rank: Rank) -> int:
         )
     ended = "done"
     for key in rank.record.tasks[rank.task].steps:
+        stop.obey()
         outcome = _one(steps[key], rank)
         if outcome == "stopped":
             return STOPPED
         if outcome != "done":
             ended = "failed"
+            if rank.size > 1:  # the others may hang in what this one has left: the sooner it says so, the better
+                return FAILED
     if rank.first:
         rank.reporter.end(ended, "")
     return 0 if ended == "done" else FAILED
@@ -193,12 +205,11 @@ def _with_ranks(step: Step, rank: Rank) -> str:
     log = rank.store.log(step.stage, step.fingerprint)
     log_to(log)
     command = [sys.executable, "-m", "launchers.slurm.rank", str(rank.store.root), rank.record.id, str(rank.task)]
-    # The child gets the scheduler's signals itself; until it listens they must not kill it.
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGUSR2, signal.SIGTERM)}
+    # The child gets the scheduler's signals itself: until it listens (rank.py) they wait, and are not lost.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     child = subprocess.Popen([*command, step.key], env={**os.environ, **_code_path(), **rank_environment(rank)})
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
     with stop.deferred():
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         code = child.wait()
     if code in (0, STOPPED):
         return "done" if code == 0 else "stopped"
@@ -217,9 +228,11 @@ def _listen(rank: Rank) -> None:
     """USR2: the walltime ends soon, so stop and be queued again. TERM: cancelled or preempted, so stop. Both save."""
     marker = ledger.folder_of(rank.store, rank.record.id) / f"requeue-{rank.task}"
 
-    def walltime_ends(_signal: int, _frame: Any) -> None:
-        marker.touch()
+    def told(number: int, _frame: Any) -> None:
+        _told.add(number)
+        if number == signal.SIGUSR2:
+            marker.touch()
         stop.request()
 
-    signal.signal(signal.SIGUSR2, walltime_ends)
-    signal.signal(signal.SIGTERM, lambda _signal, _frame: stop.request())
+    for number in SIGNALS:
+        signal.signal(number, told)

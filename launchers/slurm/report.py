@@ -6,11 +6,13 @@ import contextlib
 import dataclasses
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
+from experiment.errors import StoreError
 from experiment.execute import Outcome
 from experiment.plan import Step
 from experiment.store import Store
@@ -20,7 +22,10 @@ WRITE_EVERY_S = 15.0
 
 
 class Reporter:
-    """Keeps a task's state file up to date; a full disk or a slow file system never stops the work."""
+    """Keeps a task's state file up to date; a full disk or a slow file system never stops the work.
+
+    ``written``: whether the last word could be written down.
+    """
 
     def __init__(self, store: Store, submission: str, task: int) -> None:
         self.store, self.submission, self.task = store, submission, task
@@ -30,12 +35,13 @@ class Reporter:
             job=_job_number(), restarts=self.restarts, host=platform.node(), started=_now(), updated=_now(), steps={}
         )
         self.last = 0.0
+        self.written = True
 
     @classmethod
     def joined(cls, store: Store, submission: str, task: int) -> Reporter:
         """The reporter of a task that has started already, in another process."""
         found = cls(store, submission, task)
-        before = ledger.read_state(store, submission, task)
+        before = _said(store, submission, task)
         if before is not None and before.restarts == found.restarts:
             found.state = before
             found.steps = {key: dict(value) for key, value in before.steps.items()}
@@ -43,8 +49,10 @@ class Reporter:
 
     def start(self) -> None:
         """The task has started (again)."""
-        with contextlib.suppress(OSError):  # what an earlier start was told does not hold for this one
-            (ledger.folder_of(self.store, self.submission) / f"requeue-{self.task}").unlink(missing_ok=True)
+        folder = ledger.folder_of(self.store, self.submission)
+        for left in ("requeue", "exit"):  # what an earlier start was told, or told, does not hold for this one
+            with contextlib.suppress(OSError):
+                (folder / f"{left}-{self.task}").unlink(missing_ok=True)
         self._write()
 
     def begin(self, step: Step) -> None:
@@ -80,23 +88,45 @@ class Reporter:
 
     def _write(self) -> None:
         self.last = time.monotonic()
-        with contextlib.suppress(OSError):
-            # A node that SLURM lost sight of may still run an earlier start of this task: its word counts no more.
-            written = ledger.read_state(self.store, self.submission, self.task)
-            if written is not None and written.restarts > self.restarts:
+        # A node that SLURM lost sight of may still run an earlier start of this task: its word counts no more.
+        said = _said(self.store, self.submission, self.task)
+        if said is not None and said.restarts > self.restarts:
+            return
+        state, problem = dataclasses.replace(self.state, steps=self.steps), ""
+        for write in (ledger.write_state, ledger.overwrite_state):
+            try:
+                write(self.store, self.submission, self.task, state)
+                self.written = True
                 return
-            ledger.write_state(
-                self.store, self.submission, self.task, dataclasses.replace(self.state, steps=self.steps)
-            )
+            except OSError as error:
+                problem = problem or error.strerror or str(error)
+        if self.written:  # said once, in the log, which may be on the same full disk
+            with contextlib.suppress(OSError):
+                print(f"the task's state cannot be written: {problem}", file=sys.stderr, flush=True)
+        self.written = False
 
 
 def read_step(store: Store, submission: str, task: int, restarts: int, key: str) -> str | None:
-    """How a step ended in this start of the task: done, failed or stopped; None while it has not."""
-    state = ledger.read_state(store, submission, task)
-    if state is None or state.restarts != restarts:
+    """How a step ended in this start of the task: done, failed or stopped; None while it has not.
+
+    An artifact speaks for itself, also where a full disk kept the task from saying that the step is done.
+    """
+    state = _said(store, submission, task)
+    words = state.steps.get(key, {}) if state is not None and state.restarts == restarts else {}
+    found = str(words.get("state", "running"))
+    if found != "running":
+        return found
+    with contextlib.suppress(StoreError):  # the disk does not answer: ask again later
+        return "done" if store.is_complete(*key.split("/")) else None
+    return None
+
+
+def _said(store: Store, submission: str, task: int) -> ledger.TaskState | None:
+    """What the task said last; None also where it cannot be read now, or stands there in part."""
+    try:
+        return ledger.read_state(store, submission, task)
+    except (OSError, StoreError):
         return None
-    found = str(state.steps.get(key, {}).get("state", "running"))
-    return None if found == "running" else found
 
 
 def _job_number() -> str:

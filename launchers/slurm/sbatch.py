@@ -36,7 +36,7 @@ def parameters(
         # Without it a job whose parent failed waits for ever, or is refused.
         "kill-on-invalid-dep": "yes",
         "output": str(logs),
-        **launcher.sbatch,
+        **{option: value for option, value in launcher.sbatch.items() if value is not False},
     }
     found: dict[str, Any] = {
         "job_name": name,
@@ -101,8 +101,6 @@ def teardown(launcher: Launcher, place: Place) -> list[str]:
         "code=$?",
         f"cd {folder} || exit $code",
         f'echo "$code" > "exit-{task}"',
-        # submitit's results, one a rank: nobody reads them.
-        'rm -f "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}"*_result.pkl',
         f'if [ "$code" != 0 ] && [ -e "requeue-{task}" ]; then',
         f'  rm -f "requeue-{task}"',
         '  scontrol requeue "$SLURM_JOB_ID" && exit 0',
@@ -116,6 +114,8 @@ def teardown(launcher: Launcher, place: Place) -> list[str]:
     ]
 
 
+# The variable in which a job that submits more says which it is: it is still in the queue, and counts no more.
+ENDING_JOB = "KIRJO_ENDING_JOB"
 # Stands in store/jobs while there are steps that found no room in the queue.
 WAITING = "waiting-for-room"
 
@@ -125,8 +125,11 @@ def resubmit(launcher: Launcher, place: Place) -> str:
     wanted = (launcher.submit_python or "python3", place.code, place.store)
     python, code, store = (shlex.quote(str(one)) for one in wanted)
     # sbatch hands its environment on: a job must not take the numbers of the one that submitted it for its own.
-    clean = 'unset "${!SLURM_@}" "${!SUBMITIT_@}" "${!SBATCH_@}"'
-    return f"({clean}; cd {code} && {python} -m launchers retry --waiting --store {store})"
+    keep = "SLURM_CONF|SLURM_CLUSTERS"
+    each = f'case $name in {keep}) ;; *) unset "$name" ;; esac'
+    clean = f'for name in "${{!SLURM_@}}" "${{!SUBMITIT_@}}" "${{!SBATCH_@}}"; do {each}; done'
+    again = f"cd {code} && {python} -m launchers retry --waiting --store {store}"
+    return f"(export {ENDING_JOB}=$SLURM_JOB_ID; {clean}; {again})"
 
 
 def srun_args(launcher: Launcher, allocation: Allocation, logs: Path, whole: bool) -> list[str]:
@@ -137,6 +140,8 @@ def srun_args(launcher: Launcher, allocation: Allocation, logs: Path, whole: boo
         # Since SLURM 22.05 srun does not take it over from sbatch.
         f"--cpus-per-task={allocation.cpus_per_rank}",
         "--kill-on-bad-exit=1",
+        # A rank that has left without the others brings the job down instead of leaving it hanging.
+        "--wait=60",
         *launcher.srun,
         *(launcher.srun_whole_nodes if whole else ()),
     ]

@@ -47,6 +47,18 @@ def snapshot(store: Store, source: Path | None = None) -> Code:
     return Code(digest, folder)
 
 
+def stored(store: Store, digest: str) -> Code:
+    """A snapshot that is in the store already.
+
+    Raises:
+        StoreError: it is gone.
+    """
+    folder = store.root.resolve() / "code" / digest
+    if not (folder / CODE).exists():
+        raise StoreError(f"the code that the sweep was launched with is gone ({folder}): give its command again")
+    return Code(digest, folder)
+
+
 def _digest(files: dict[Path, Path]) -> str:
     total = hashlib.sha256()
     for name, path in sorted(files.items()):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +23,10 @@ _NO_ROOM = re.compile(r"MaxSubmit|SubmitJobsLimit|Slurm temporarily unable to ac
 _ADVICE = (
     (re.compile(r"account", re.IGNORECASE), "set launcher.account=... to a project of yours"),
     (re.compile(r"partition", re.IGNORECASE), "set launcher.partition=... to one of the site's (sinfo lists them)"),
-    (re.compile(r"time limit|walltime", re.IGNORECASE), "lower launcher.resources.STAGE.walltime_min"),
+    (re.compile(r"time limit|walltime", re.IGNORECASE), "lower launcher.resources.{stage}.walltime_min"),
     (
         re.compile(r"node configuration|memory|cpu count|more processors|gres|gpu", re.IGNORECASE),
-        "lower what launcher.resources.STAGE asks for (gpus_per_rank, cpus_per_rank, mem_gb, nodes)",
+        "lower what launcher.resources.{stage} asks for (gpus_per_rank, cpus_per_rank, mem_gb, nodes)",
     ),
     (re.compile(r"qos", re.IGNORECASE), "set launcher.sbatch.qos=... as the site's documentation says"),
 )
@@ -32,31 +34,59 @@ _ADVICE = (
 
 @dataclass
 class Submitted:
-    """What became of jobs: ``jobs`` step key -> job number, ``waiting`` step keys that found no room yet."""
+    """What became of jobs: ``jobs`` step key -> job number, ``waiting`` step keys that found no room yet.
+
+    ``words``: what sbatch said when it took no more.
+    """
 
     jobs: dict[str, str]
     waiting: list[str]
-    calls: int = 0
+    words: str = ""
 
 
 class NoRoom(Exception):
     """The queue takes no more jobs of this user now."""
 
 
-def submit(
-    jobs: Sequence[Job],
-    store: Store,
-    launcher: Launcher,
-    code: Code,
-    folder: str,
-    in_flight: Mapping[str, str],
-    room: int | None,
-) -> Submitted:
+@dataclass
+class Queue:
+    """Calls sbatch, and keeps in mind how much room there is; ``room`` None: no limit known."""
+
+    store: Store
+    launcher: Launcher
+    code: Code
+    folder: str
+    room: int | None
+    still_mine: Callable[[], None]
+    words: str = ""
+
+    def take(self, job: Job, needs: Sequence[str]) -> list[str]:
+        """Submit as many of the job's tasks as find room; returns their numbers.
+
+        Raises:
+            KirjoError: sbatch refused.
+        """
+        fitting = len(job.tasks) if self.room is None else min(self.room, len(job.tasks))
+        while fitting > 0:
+            self.still_mine()
+            try:
+                numbers = _call(job.first(fitting), self.store, self.launcher, self.code, self.folder, needs)
+            except NoRoom as error:
+                # An array is refused whole: fewer tasks may fit.
+                self.words = str(error)
+                fitting = fitting // 2
+                self.room = fitting
+                continue
+            self.room = None if self.room is None else self.room - fitting
+            return numbers
+        return []
+
+
+def submit(jobs: Sequence[Job], queue: Queue, in_flight: Mapping[str, str]) -> Submitted:
     """Submit jobs in order, each behind the jobs of the steps it needs; what finds no room is left for later.
 
     Args:
         in_flight: step key -> job number, for steps that are in the queue or running already.
-        room: how many jobs (array tasks count one each) fit into the queue; None: no limit known.
 
     Raises:
         KirjoError: sbatch refused a job; what was submitted before stays submitted, and is recorded.
@@ -65,24 +95,15 @@ def submit(
     placed = dict(in_flight)
     made = {step.key for job in jobs for task in job.tasks for step in task.steps}
     for job in jobs:
-        fitting = len(job.tasks) if room is None else min(room, len(job.tasks))
-        if fitting < 1 or any(needed in made and needed not in placed for needed in job.needs):
-            found.waiting += _keys(job)
-            continue
-        taken = job.first(fitting)
-        needs = [placed[needed] for needed in sorted(job.needs) if needed in placed]
-        try:
-            numbers = _call(taken, store, launcher, code, folder, list(dict.fromkeys(needs)))
-        except NoRoom:
-            room = 0
-            found.waiting += _keys(job)
-            continue
-        found.calls += 1
-        room = None if room is None else room - fitting
-        for task, number in zip(taken.tasks, numbers, strict=True):
+        numbers = []
+        if all(needed in placed for needed in job.needs & made):
+            needs = [placed[needed] for needed in sorted(job.needs) if needed in placed]
+            numbers = queue.take(job, list(dict.fromkeys(needs)))
+        for task, number in zip(job.tasks, numbers, strict=False):  # those that found room come first
             placed.update(dict.fromkeys((step.key for step in task.steps), number))
             found.jobs.update(dict.fromkeys((step.key for step in task.steps), number))
-        found.waiting += [step.key for task in job.tasks[fitting:] for step in task.steps]
+        found.waiting += [step.key for task in job.tasks[len(numbers) :] for step in task.steps]
+    found.words = queue.words
     return found
 
 
@@ -104,23 +125,34 @@ def _call(job: Job, store: Store, launcher: Launcher, code: Code, folder: str, n
     array = len(job.tasks) > 1
     wanted = sbatch.parameters(job.name, job.allocation, launcher, place, needs, submission.comment, array)
     try:
-        found = _executor(place, launcher, wanted).map_array(
-            run_task,
-            [str(place.store)] * len(job.tasks),
-            [submission.id] * len(job.tasks),
-            list(range(len(job.tasks))),
-        )
+        with _undisturbed():
+            found = _executor(place, launcher, wanted).map_array(
+                run_task,
+                [str(place.store)] * len(job.tasks),
+                [submission.id] * len(job.tasks),
+                list(range(len(job.tasks))),
+            )
+            numbers = [one.job_id for one in found]
+            ledger.write(store, ledger.numbered(submission, numbers))
     except BaseException as error:
         if _refused(error):
             # sbatch took nothing, so there is nothing to keep a record of.
             shutil.rmtree(place.folder, ignore_errors=True)
             if _NO_ROOM.search(str(error)):
-                raise NoRoom from None
-            raise KirjoError(_explain(str(error))) from None
+                raise NoRoom(_words(str(error))) from None
+            raise KirjoError(_explain(str(error), job.name)) from None
         raise
-    numbers = [one.job_id for one in found]
-    ledger.write(store, ledger.numbered(submission, numbers))
     return numbers
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C between sbatch and the record would leave a job that nobody knows, or without what it needs."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _executor(place: sbatch.Place, launcher: Launcher, wanted: Mapping[str, Any]) -> Any:
@@ -133,18 +165,22 @@ def _executor(place: sbatch.Place, launcher: Launcher, wanted: Mapping[str, Any]
 
 
 def _refused(error: BaseException) -> bool:
-    from submitit.core.utils import FailedJobError, FailedSubmissionError
+    from submitit.core.utils import FailedJobError
 
-    return isinstance(error, FailedJobError | FailedSubmissionError)
+    return isinstance(error, FailedJobError)
 
 
-def _explain(words: str) -> str:
+def _explain(output: str, stage: str) -> str:
     """sbatch's own words, and what to change."""
-    lines = [line.strip() for line in words.splitlines() if "sbatch:" in line] or [words.strip()]
-    said = " ".join(line.removeprefix("sbatch:").strip() for line in lines)
-    advice = next((advice for pattern, advice in _ADVICE if pattern.search(said)), "see the site's documentation")
-    return f"sbatch refused the job: {said}. What to change: {advice}; the same command then submits what is missing"
+    said = _words(output)
+    found = next((advice for pattern, advice in _ADVICE if pattern.search(said)), "see the site's documentation")
+    return (
+        f"sbatch refused the {stage} job: {said}. What to change: {found.format(stage=stage)}; "
+        "the same command then submits what is missing"
+    )
 
 
-def _keys(job: Job) -> list[str]:
-    return [step.key for task in job.tasks for step in task.steps]
+def _words(output: str) -> str:
+    lines = [line.partition("sbatch:")[2] for line in output.splitlines() if "sbatch:" in line] or [output]
+    said = " ".join(" ".join(lines).replace("error:", "").split())
+    return said or "(sbatch gave no reason)"

@@ -49,13 +49,12 @@ srun --unbuffered --output /scratch/project_462000001/kirjo/store/jobs/20250101T
 code=$?
 cd /scratch/project_462000001/kirjo/store/jobs/20250101T000000-abc123 || exit $code
 echo "$code" > "exit-${SLURM_ARRAY_TASK_ID:-0}"
-rm -f "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}"*_result.pkl
 if [ "$code" != 0 ] && [ -e "requeue-${SLURM_ARRAY_TASK_ID:-0}" ]; then
   rm -f "requeue-${SLURM_ARRAY_TASK_ID:-0}"
   scontrol requeue "$SLURM_JOB_ID" && exit 0
   echo "scontrol requeue failed: give python -m launchers retry --store /scratch/project_462000001/kirjo/store" >&2
 fi
 if [ -e /scratch/project_462000001/kirjo/store/jobs/waiting-for-room ]; then
-  (unset "${!SLURM_@}" "${!SUBMITIT_@}" "${!SBATCH_@}"; cd /scratch/project_462000001/kirjo/store/code/0123456789abcdef && python3 -m launchers retry --waiting --store /scratch/project_462000001/kirjo/store) || true
+  (export KIRJO_ENDING_JOB=$SLURM_JOB_ID; for name in "${!SLURM_@}" "${!SUBMITIT_@}" "${!SBATCH_@}"; do case $name in SLURM_CONF|SLURM_CLUSTERS) ;; *) unset "$name" ;; esac; done; cd /scratch/project_462000001/kirjo/store/code/0123456789abcdef && python3 -m launchers retry --waiting --store /scratch/project_462000001/kirjo/store) || true
 fi
 exit $code
