@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,9 @@ from pathlib import Path
 from experiment.claims import Observer, is_claimed
 from experiment.store import Store
 from experiment.tracking import rows
-from experiment.tracking.client import FOLDER, MISSING, refused
+from experiment.tracking.client import FOLDER, MISSING, is_marked, is_online, mark, masked, refused
 from experiment.tracking.tracker import environment, write_rows
+from experiment.tracking.transaction_log import holds_run, parts
 
 AT_ONCE = 4  # uploads; most of one is waiting for the server
 TIMEOUT_S = 600.0  # of one run: W&B itself would try again for days
@@ -50,6 +51,7 @@ def sync(store: Store, timeout_s: float = TIMEOUT_S) -> int:
         return _refuse(f"W&B cannot be reached ({reason}): {len(waiting)} W&B runs wait in {store.root / FOLDER}")
     _tell_warnings(warnings)
     busy = {run_id for run_id in waiting if _in_work(store, run_id)}
+    waiting = _without_empty(waiting, busy)
     for run_id in sorted(busy):
         print(f"later     {run_id}: its step is being worked on")
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -65,25 +67,41 @@ def sync(store: Store, timeout_s: float = TIMEOUT_S) -> int:
 def not_uploaded(store: Store) -> dict[str, list[Path]]:
     """The files of each W&B run that wait for their upload, oldest first; the later ones go on from the earlier."""
     found: dict[str, list[Path]] = {}
-    # offline-run-20260101_120000-<id>, or run-... where an upload had begun while the step ran
-    for path in sorted(
-        (store.root / FOLDER).glob("*run-*/run-*.wandb"), key=lambda path: path.parent.name.split("run-")[1]
-    ):
-        if not path.with_suffix(".wandb.synced").exists():
+    for path in parts(store.root / FOLDER):
+        if not is_marked(path):
             found.setdefault(path.stem.removeprefix("run-"), []).append(path)
     return found
 
 
+def _without_empty(waiting: Mapping[str, list[Path]], busy: Set[str]) -> dict[str, list[Path]]:
+    """Those that hold anything; a file that a killed process left empty is marked, so that it is not tried again."""
+    found: dict[str, list[Path]] = {}
+    for run_id, files in waiting.items():
+        for path in files:
+            if run_id in busy or holds_run(path):
+                found.setdefault(run_id, []).append(path)
+            else:
+                mark(path)
+                print(f"empty     {run_id}: nothing in {path.parent.name}")
+    return found
+
+
 def upload(run_id: str, files: Sequence[Path], timeout_s: float) -> Upload:
-    """Let the W&B client upload one run; its mark, not its exit code, tells whether it did."""
-    command = [sys.executable, "-m", "wandb", "sync", "--include-online", *(str(path.resolve()) for path in files)]
+    """Let the W&B client upload one run; its mark, not its exit code, tells whether it did.
+
+    Where an online attempt broke off, the server has some of it already: then only the rest is sent.
+    """
+    names = [str(path.resolve()) for path in files]
+    command = [sys.executable, "-m", "wandb", "sync", *names]
+    if any(is_online(path) for path in files):
+        command = [sys.executable, "-m", "experiment.tracking.rest", str(files[0].resolve().parents[2]), *names]
     try:
         done = _run(command, timeout_s)
     except subprocess.TimeoutExpired:
         return Upload(run_id, len(files), f"W&B did not take it within {timeout_s:.0f} s")
     except OSError as error:
         return Upload(run_id, len(files), f"cannot start wandb: {error}")
-    if all(path.with_suffix(".wandb.synced").exists() for path in files):
+    if all(is_marked(path) for path in files):
         return Upload(run_id, len(files))
     return Upload(run_id, len(files), _last_line(done.stderr + done.stdout) or f"wandb ended with {done.returncode}")
 
@@ -111,14 +129,15 @@ def _run(command: Sequence[str], timeout_s: float) -> subprocess.CompletedProces
             timeout=timeout_s,
             check=False,
             cwd=folder,
-            env=environment() | {"WANDB_ERROR_REPORTING": "false"},
+            env=environment(keys=True) | {"WANDB_ERROR_REPORTING": "false"},
         )
 
 
 def _in_work(store: Store, run_id: str) -> bool:
     stage, _, fingerprint = run_id.partition("-")
-    base = store.root / FOLDER / rows.ROWS / run_id if stage == "row" else store.base(stage, fingerprint)
-    return is_claimed(base, Observer())
+    if stage == "row":
+        return not rows.is_written(store, run_id)
+    return is_claimed(store.base(stage, fingerprint), Observer())
 
 
 def _told(result: Upload) -> Upload:
@@ -132,10 +151,8 @@ def _told(result: Upload) -> Upload:
 
 def _last_line(text: str) -> str:
     """The last line that says something, without a key that a message might repeat."""
-    key = os.environ.get("WANDB_API_KEY")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    last = lines[-1] if lines else ""
-    return last.replace(key, "***") if key else last
+    return masked(lines[-1]) if lines else ""
 
 
 def _tell_warnings(warnings: Sequence[str]) -> None:

@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,8 @@ def start(commands: Sequence[Sequence[str]], folder: Path) -> list[subprocess.Po
 def together(store: Store, step: Step, size: int = 2, does: Mapping[int, str] | None = None) -> list[Outcome]:
     """Run the step with real ranks; ``does`` says what a rank does at a step: ``kill 3``, ``stop 3``, ``fail 3``.
 
+    ``stop loading``: it is told to stop while it loads the model.
+
     The warnings of a failed outcome are the end of that rank's log.
     """
     with tempfile.TemporaryDirectory() as name:
@@ -100,6 +103,57 @@ def outcome_of(folder: Path, rank: int, code: int | None) -> Outcome:
     return replace(found, warnings=(log[-5000:],)) if found.state == "failed" else found
 
 
+def _stop_loading() -> None:
+    from transformers import AutoModelForCausalLM
+
+    before = AutoModelForCausalLM.from_pretrained
+
+    def from_pretrained(*args: Any, **more: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return before(*args, **more)
+
+    AutoModelForCausalLM.from_pretrained = from_pretrained
+
+
+class Elsewhere:
+    """Work in a thread of its own: a test that it would hang fails instead."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._found: list[Any] = []
+        self._failed = False
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self._thread.start()
+
+    def goes_on(self, seconds: float) -> bool:
+        """Whether the work is not done after so long."""
+        self._thread.join(seconds)
+        return self._thread.is_alive()
+
+    def outcome(self, seconds: float = 20.0) -> Any:
+        """What the work returned or raised."""
+        assert not self.goes_on(seconds), f"hangs after {seconds} s"
+        return self._found[0]
+
+    def result(self, seconds: float = 20.0) -> Any:
+        """What the work returned; raises what it raised."""
+        found = self.outcome(seconds)
+        if self._failed:
+            raise found
+        return found
+
+    def _run(self, work: Callable[[], Any]) -> None:
+        try:
+            self._found.append(work())
+        except BaseException as error:  # noqa: BLE001 - the one who asks gets it
+            self._failed = True
+            self._found.append(error)
+
+
+def soon(work: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """What the work returns, which may hang."""
+    return Elsewhere(work).result(seconds)
+
+
 def main(root: str, folder: str, act: str) -> None:
     """One rank."""
     import torch
@@ -113,7 +167,9 @@ def main(root: str, folder: str, act: str) -> None:
 
     torch.set_num_threads(1)
     signal.signal(signal.SIGTERM, lambda _signal, _frame: stop.request())
-    if act:
+    if act == "stop loading":
+        _stop_loading()
+    elif act:
         what, at = act.split()
         before = TaskCallback.on_step_end
 
@@ -126,7 +182,7 @@ def main(root: str, folder: str, act: str) -> None:
 
         TaskCallback.on_step_end = on_step_end  # type: ignore[method-assign]
     step = Step.from_json(json.loads((Path(folder) / "step.json").read_text()))
-    ranks = Ranks.from_environment()
+    ranks = Ranks.from_environment(step.key)
     outcome = execute(step, Store.open(Path(root), create=False), lambda done, of: None, 1, Observer(), ranks)
     (Path(folder) / f"{ranks.rank}.json").write_text(json.dumps(asdict(outcome)))
     sys.stdout.flush()

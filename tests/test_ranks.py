@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +14,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from torch.distributed import TCPStore
 
 from experiment import stop
 from experiment.errors import KirjoError
-from experiment.execute import what_to_do
+from experiment.execute import reason_of, what_to_do
 from experiment.plan import Step
-from experiment.ranks import ALONE, Channel, Ranks
+from experiment.ranks import ALONE, Ranks, _connect
 from experiment.resources import Parallel
 from experiment.sources.source import Source
 from experiment.store import Store
@@ -30,7 +27,7 @@ from experiment.task import Task
 from experiment.training.models import weights_bytes
 from experiment.training.parallel import FilledSampler, deepspeed_config, parallel_of
 from tests import models
-from tests.ranked import ROOT, environment, free_ports, spread, together
+from tests.ranked import ROOT, Elsewhere, environment, free_ports, soon, spread, together
 from tests.test_training import PAIRS, checkpoint, new_store
 
 # Twice the pairs with other prompts: 14, so that the last of the batches of 8 has 6.
@@ -82,7 +79,24 @@ def alike(left: tuple[Store, Step], right: tuple[Store, Step], rel: float = 1e-4
 
 
 class TestTheSameTraining:
-    def test_sft_whose_second_rank_is_killed_goes_on_and_ends_as_one_process_does(
+    def test_sft_of_two_ranks_that_is_told_to_stop_is_gone_on_with_by_one_and_ends_as_one_process_does(
+        self, base: Path, tmp_path: Path
+    ) -> None:
+        alone = sft(base, tmp_path / "alone", loss_on="assistant")
+        models.finish(*alone)
+        store, step = sft(base, tmp_path / "ranks", loss_on="assistant")
+        step = spread(step, "ddp", micro_batch=4)
+        # One rank alone hears of it; the other learns it at the end of the step.
+        outcomes = together(store, step, does={1: "stop 4"})
+        assert [outcome.state for outcome in outcomes] == ["stopped", "stopped"], outcomes
+        assert not list(store.base("sft", step.fingerprint).parent.glob("*.claim-*"))
+        # With ddp each rank holds the whole optimizer, as one process does.
+        models.finish(store, spread(step, "single", micro_batch=8))
+        assert models.summary(store, step)["resumed_from"] == 4  # in the second epoch, which has another order
+        alike((store, step), alone)
+
+    @pytest.mark.slow
+    def test_sft_whose_second_rank_is_killed_goes_on_from_the_last_whole_checkpoint(
         self, base: Path, tmp_path: Path
     ) -> None:
         alone = sft(base, tmp_path / "alone", loss_on="assistant", checkpoint_every=2)
@@ -94,13 +108,39 @@ class TestTheSameTraining:
         assert first.reason.startswith("another rank died or hung: look at the end of its log"), first
         assert not store.is_complete(step.stage, step.fingerprint)
         done_by(store, step)
-        assert models.summary(store, step)["resumed_from"] == 4  # in the second epoch, which has another order
+        assert models.summary(store, step)["resumed_from"] == 4
+        alike((store, step), alone)
+
+    @pytest.mark.slow
+    def test_two_ranks_go_on_with_what_one_process_has_saved(self, base: Path, tmp_path: Path) -> None:
+        alone = sft(base, tmp_path / "alone", checkpoint_every=2)
+        models.finish(*alone)
+        store, step = sft(base, tmp_path / "ranks", checkpoint_every=2)
+
+        def fail(done: int, _of: int) -> None:
+            if done == 5:
+                raise KirjoError("no disk")
+
+        assert models.attempt(store, step, fail).state == "failed"
+        step = spread(step, "ddp", micro_batch=4)
+        done_by(store, step)
+        assert models.summary(store, step)["resumed_from"] == 4
         alike((store, step), alone)
         manifest = store.read_manifest(step.stage, step.fingerprint)
         assert manifest is not None
         assert manifest.execution["ranks"] == 2
         assert not list(store.artifact(step.stage, step.fingerprint).glob(".*"))
 
+    @pytest.mark.slow
+    def test_who_is_told_to_stop_while_the_model_is_loaded_does_not_train(self, base: Path, tmp_path: Path) -> None:
+        store, step = sft(base, tmp_path)
+        step = spread(step, "ddp", micro_batch=4)
+        outcomes = together(store, step, does={1: "stop loading"})
+        assert [outcome.state for outcome in outcomes] == ["stopped", "stopped"], outcomes
+        assert not list(store.work(step.stage, step.fingerprint).glob("checkpoints/*"))
+        assert not list(store.base("sft", step.fingerprint).parent.glob("*.claim-*"))
+
+    @pytest.mark.slow
     def test_dpo_that_was_told_to_stop_saves_and_goes_on(self, tmp_path: Path) -> None:
         alone = dpo(tmp_path / "alone")
         models.finish(*alone)
@@ -189,6 +229,9 @@ def test_deepspeed_is_told_what_the_trainer_is() -> None:
 
     training = Training(**{**models.SFT, "global_batch": 128, "precision": "bf16"}, micro_batch=2, max_grad_norm=0.5)
     config = deepspeed_config(Parallel(name="zero3", offload="optimizer"), training, 32)
+    assert config["data_types"] == {"grad_accum_dtype": "fp32"}  # two passes
+    assert "data_types" not in deepspeed_config(Parallel(name="zero3"), training, 64)
+    assert "data_types" not in deepspeed_config(Parallel(name="zero3"), replace(training, precision="float32"), 32)
     assert (config["train_batch_size"], config["gradient_accumulation_steps"]) == (128, 2)
     assert config["train_micro_batch_size_per_gpu"] == 2
     assert config["gradient_clipping"] == 0.5
@@ -208,86 +251,136 @@ class TestTelling:
     @pytest.fixture
     def pair(self) -> tuple[Ranks, Ranks]:
         port = free_ports()[0]
-        stores = [
-            TCPStore("127.0.0.1", port, 2, rank == 0, timedelta(seconds=20), wait_for_workers=False)
-            for rank in range(2)
-        ]
-        ranks = [Ranks(rank, 2, Channel(store, 2, f"127.0.0.1:{port}")) for rank, store in enumerate(stores)]
+        ranks = [Ranks(rank, 2, _connect(rank, 2, "127.0.0.1", port, "sft/1")) for rank in range(2)]
         for one in ranks:
-            one.begin()
+            one.begin("sft/1")
         return ranks[0], ranks[1]
-
-    def elsewhere(self, work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
-        found: list[Any] = []
-
-        def run() -> None:
-            try:
-                found.append(work())
-            except BaseException as error:  # noqa: BLE001 - it is what is looked at
-                found.append(error)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        return thread, found
 
     def test_who_waits_hears_it_however_late_it_comes(self, pair: tuple[Ranks, Ranks]) -> None:
         first, second = pair
-        thread, found = self.elsewhere(lambda: second.hear("news"))
-        time.sleep(0.3)
-        assert not found
+        hearing = Elsewhere(lambda: second.hear("news"))
+        assert hearing.goes_on(0.3)
         first.tell("news", {"ä": [1, 2.5, None]})
-        thread.join(5)
-        assert found == [{"ä": [1, 2.5, None]}]
-        assert second.hear("news") == {"ä": [1, 2.5, None]}
+        assert hearing.result() == {"ä": [1, 2.5, None]}
+        assert soon(lambda: second.hear("news")) == {"ä": [1, 2.5, None]}
 
     def test_only_rank_0_makes_what_they_agree_on(self, pair: tuple[Ranks, Ranks]) -> None:
         first, second = pair
-        thread, found = self.elsewhere(lambda: second.agree("number", lambda: 1 / 0))
+        agreeing = Elsewhere(lambda: second.agree("number", lambda: 1 / 0))
         assert first.agree("number", lambda: 5) == 5
-        thread.join(5)
-        assert found == [5]
+        assert agreeing.result() == 5
 
     def test_nobody_leaves_a_meeting_before_all_are_there(self, pair: tuple[Ranks, Ranks]) -> None:
         first, second = pair
-        thread, found = self.elsewhere(lambda: second.meet("here"))
-        time.sleep(0.2)
-        assert not found
-        first.meet("here")
-        thread.join(5)
-        assert found == [None]
+        for name in ("here", "there"):
+            meeting = Elsewhere(lambda name=name: second.meet(name))
+            assert meeting.goes_on(0.2)
+            soon(lambda name=name: first.meet(name))
+            meeting.result()
 
-    def test_names_are_free_again_in_the_next_step(self, pair: tuple[Ranks, Ranks]) -> None:
+    def test_names_are_free_again_in_the_next_attempt(self, pair: tuple[Ranks, Ranks]) -> None:
         first, second = pair
         for number in (1, 2):
             first.tell("number", number)
-            assert second.hear("number") == number
-            first.begin()
-            second.begin()
+            assert soon(lambda: second.hear("number")) == number
+            first.begin("sft/1")
+            second.begin("sft/1")
+
+    def test_two_steps_do_not_hear_each_other(self, pair: tuple[Ranks, Ranks]) -> None:
+        first, second = pair
+        first.begin("dpo/2")
+        second.begin("sft/2")
+        first.tell("number", 1)
+        hearing = Elsewhere(lambda: second.hear("number"))
+        assert hearing.goes_on(0.3)
+        second.leave("stopped", "")  # lets the thread end
+        assert isinstance(hearing.outcome(), stop.Stopped)
 
     @pytest.mark.parametrize(("state", "expected"), [("failed", KirjoError), ("stopped", stop.Stopped)])
     def test_a_rank_that_leaves_is_waited_for_by_nobody(
         self, pair: tuple[Ranks, Ranks], state: str, expected: type[BaseException]
     ) -> None:
         first, second = pair
-        thread, found = self.elsewhere(lambda: first.meet("end"))
-        second.leave(state, "the disk is full")
-        thread.join(5)
-        (error,) = found
+        meeting = Elsewhere(lambda: first.meet("end"))
+        soon(lambda: second.leave(state, "the disk is full"))
+        error = meeting.outcome()
         assert isinstance(error, expected)
         if state == "failed":
             assert str(error) == "rank 1 failed: the disk is full"
+
+    def test_of_two_that_leave_the_first_is_heard(self, pair: tuple[Ranks, Ranks]) -> None:
+        """The second one fails because the first has."""
+        first, second = pair
+        soon(lambda: second.leave("failed", "the disk is full"))
+        soon(lambda: first.leave("failed", "Connection closed by peer"))
+        assert first.failure() == "rank 1 failed: the disk is full"
+        assert second.failure() is None  # it knows its own failure better
+        for one in pair:
+            with pytest.raises(KirjoError, match=r"^rank 1 failed: the disk is full$"):
+                soon(lambda one=one: one.hear("anything"))
+
+    def test_who_stops_has_not_failed(self, pair: tuple[Ranks, Ranks]) -> None:
+        first, second = pair
+        soon(lambda: second.leave("stopped", ""))
+        assert first.failure() is None
+
+    def test_rank_0_stays_until_the_others_have_parted(self, pair: tuple[Ranks, Ranks]) -> None:
+        first, second = pair
+        parting = Elsewhere(first.part)
+        assert parting.goes_on(0.3)
+        soon(second.part)
+        parting.result()
+
+    def test_rank_0_does_not_stay_for_ever(self, pair: tuple[Ranks, Ranks]) -> None:
+        started = time.monotonic()
+        soon(lambda: pair[0].part(seconds=0.3))
+        assert time.monotonic() - started >= 0.3
 
     def test_prepared_data_is_made_once_and_read_by_the_others(self, pair: tuple[Ranks, Ranks], tmp_path: Path) -> None:
         rows = [{"input_ids": [1, 2], "labels": [-100, 2], "text": "ä"}]
         step = models.mix_step(Source(reader="demo", language="en", rows=2, seed=2))
         tasks = [Task(step, Store(tmp_path), tmp_path, models.quiet, ranks) for ranks in (*pair, ALONE)]
-        thread, found = self.elsewhere(lambda: tasks[1].prepare("rows", lambda: 1 / 0))
+        preparing = Elsewhere(lambda: tasks[1].prepare("rows", lambda: 1 / 0))
         assert tasks[0].prepare("rows", lambda: rows) == rows
-        thread.join(5)
-        assert found == [rows]
+        assert preparing.result() == rows
         assert [path.name for path in tmp_path.iterdir()] == [".prepared"]
         assert tasks[2].prepare("alone", lambda: rows) == rows
         assert [path.name for path in (tmp_path / ".prepared").iterdir()] == ["rows.json"]
+
+
+class TestConnecting:
+    def test_a_rank_does_not_talk_to_the_server_of_the_step_before(self) -> None:
+        port = free_ports()[0]
+        before = _connect(0, 2, "127.0.0.1", port, "sft/1")
+        before.begin("sft/1")
+        before.leave(0, "failed", "of the step before")
+        connecting = Elsewhere(lambda: _connect(1, 2, "127.0.0.1", port, "dpo/2"))
+        assert connecting.goes_on(0.5)
+        del before  # its process ends; the port is free
+        first = soon(lambda: _connect(0, 2, "127.0.0.1", port, "dpo/2"))
+        second = connecting.result()
+        for channel in (first, second):
+            channel.begin("dpo/2")
+        first.put("news", 5)
+        assert second.left() is None
+        assert soon(lambda: second.wait("news")) == 5
+
+    @pytest.mark.parametrize("listens", [True, False])
+    def test_who_finds_no_rank_0_of_its_step_says_so(self, monkeypatch: pytest.MonkeyPatch, listens: bool) -> None:
+        monkeypatch.setattr("experiment.ranks.CONNECT_S", 1)
+        port = free_ports()[0]
+        other = _connect(0, 2, "127.0.0.1", port, "sft/1") if listens else None
+        said = r"who answers there serves sft/1, not dpo/2" if listens else ""
+        with pytest.raises(KirjoError, match=rf"rank 0 does not answer at 127.0.0.1:{port}: .*{said}"):
+            soon(lambda: _connect(1, 2, "127.0.0.1", port, "dpo/2"))
+        del other
+
+    def test_a_port_that_is_taken(self) -> None:
+        port = free_ports()[0]
+        other = _connect(0, 2, "127.0.0.1", port, "sft/1")
+        with pytest.raises(KirjoError, match=f"rank 0 cannot listen on port {port}: another process may have"):
+            soon(lambda: _connect(0, 2, "127.0.0.1", port, "dpo/2"))
+        del other
 
 
 def test_a_dead_rank_0_is_not_waited_for() -> None:
@@ -317,7 +410,7 @@ class TestEnvironment:
             monkeypatch.delenv(name, raising=False)
         assert Ranks.from_environment() is ALONE
         assert ALONE.first
-        ALONE.begin()
+        ALONE.begin("sft/1")
         ALONE.meet("nobody")
         assert ALONE.agree("anything", lambda: 3) == 3
 
@@ -366,17 +459,33 @@ def test_a_model_is_weighed_without_loading_it(base: Path, tmp_path: Path) -> No
         ("RuntimeError: [Rank 3] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=12)", "another rank"),
         ("RuntimeError: Timed out waiting 1800000ms for recv operation to complete", "another rank died or hung"),
         ("DistStoreError: Timed out after 601 seconds waiting for clients. 1/2 clients joined.", "another rank"),
+        ("DistStoreError: wait timeout after 1000ms, keys: /x", "another rank"),
+        ("ReadTimeout: HTTPSConnectionPool(host='store.example', port=443): Read timed out.", ""),
         ("ValueError: the memory of a fish", ""),
         ("OSError: [Errno 2] No such file or directory: 'broadcast.json'", ""),
     ],
 )
 def test_what_to_do_about_it(text: str, advice: str) -> None:
-    found = what_to_do(text)
+    found = what_to_do(text, ranks=2)
     assert advice in found
     assert bool(advice) == bool(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BrokenPipeError: [Errno 32] Broken pipe",
+        "ConnectionRefusedError: [Errno 111] Connection refused",
+        "ReadTimeout: HTTPSConnectionPool(host='store.example', port=443): Read timed out. (read timeout=10)",
+        "RuntimeError: Timed out waiting 1800000ms for recv operation to complete",
+    ],
+)
+def test_who_works_alone_has_lost_no_other_rank(text: str, tmp_path: Path) -> None:
+    assert what_to_do(text, ranks=1) == ""
+    assert "another rank" not in reason_of(RuntimeError(text), tmp_path)
 
 
 def test_the_real_words_of_a_failed_allocation() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60)
-    assert what_to_do(f"{type(caught.value).__name__}: {caught.value}").startswith("out of memory")
+    assert what_to_do(f"{type(caught.value).__name__}: {caught.value}", ranks=1).startswith("out of memory")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from experiment.config import Config, accumulation, world_size
 from experiment.errors import KirjoError
@@ -243,3 +244,49 @@ def test_a_launcher_without_a_small_partition_uses_its_own():
     launcher = Launcher(name="x", target="x", site=Site(), partition="p", small_gpus=8)
     assert resources_of("mix", {}, launcher).partition == "p"
     assert resources_of("mix", {}, dataclasses.replace(launcher, partition=None)).partition is None
+
+
+SECRET = [
+    ("environment", {"WANDB_API_KEY": "0123"}, "WANDB_API_KEY"),
+    ("environment", {"MY_KEY": "0123"}, "MY_KEY"),
+    ("environment", {"HTTPS_PROXY": "http://me:0123@proxy:3128"}, "http://"),
+    ("setup", ["module load x", "export HF_TOKEN=0123"], "HF_TOKEN"),
+    ("setup", ["hf auth login --token 0123"], "--token"),
+    ("setup", ["wandb login --relogin 0123"], "wandb login"),
+    ("setup", ["echo hf_0123456789abcdefABCD0123 > x"], "hf_"),
+    ("sbatch", {"export": "ALL,OPENAI_API_KEY=0123"}, "OPENAI_API_KEY"),
+    ("sbatch", {"db_password": "0123"}, "db_password"),
+    ("srun", ["--export=ALL,HF_TOKEN=0123"], "HF_TOKEN"),
+    ("srun_whole_nodes", ["--export=AWS_SECRET=0123"], "AWS_SECRET"),
+    ("python", "env SOME_TOKEN=0123 python3", "SOME_TOKEN"),
+    ("submit_python", "env DB_PASSWORD='0123' python3", "DB_PASSWORD"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "said"), SECRET, ids=[f"{name} {said}" for name, _, said in SECRET])
+def test_a_secret_in_the_config_is_refused_and_not_repeated(name, value, said):
+    with pytest.raises(ValidationError) as refused:
+        Launcher(name="x", target="x", **{name: value})
+    (fault,) = refused.value.errors()
+    assert f"{said} looks like a secret" in fault["msg"]
+    assert "0123" not in fault["msg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("environment", {"TOKENIZERS_PARALLELISM": "false", "HF_TOKEN_PATH": "/scratch/x/token", "HF_HOME": "/a"}),
+        ("environment", {"HTTPS_PROXY": "http://proxy:3128", "KEYS": "3", "MONKEY": "1"}),
+        ("setup", ["source /project/p/kirjo/bin/activate", "export MIOPEN_USER_DB_PATH=/tmp/$USER-$SLURM_JOB_ID"]),
+        ("setup", ["export HF_TOKEN=$(cat ~/.token)", "hf auth login --token $HF_TOKEN", "wandb login || true"]),
+        ("setup", ["wandb login --host https://wandb.example", "module load hf_transfer"]),
+        ("sbatch", {"exclude": "nid[1-2]", "mail-type": "END", "exclusive": True}),
+        ("srun", ["--cpu-bind=mask_cpu:fe,fe00", "--kill-on-bad-exit=1", "--export=ALL"]),
+        ("srun_whole_nodes", ["--cpu-bind=mask_cpu:fe000000000000,fe00000000000000"]),
+        ("python", "singularity exec -B /scratch/p,/opt/cray /project/p/kirjo.sif python"),
+        ("submit_python", "/project/p/kirjo/bin/python3"),
+    ],
+)
+def test_what_is_no_secret_is_taken(name, value):
+    launcher = Launcher(name="x", target="x", **{name: value})
+    assert type(value)(getattr(launcher, name)) == value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 from pathlib import Path
@@ -114,6 +115,35 @@ def test_sbatchs_own_words_reach_the_user(tmp_path):
     assert "launcher.partition" in found.stderr
     assert "Traceback" not in found.stderr
     assert jobs(tmp_path / "store") == []
+
+
+def test_jobs_whose_launcher_died_before_it_recorded_them_are_submitted_again(tmp_path):
+    store = tmp_path / "store"
+    asked = ("mix=0", "benchmark.languages=[en]")
+    launch(*asked, "+launcher.sbatch.hold=true", store=store)
+    dead = jobs(store)
+    for one in ledger.submissions(Store(store)):
+        folder = ledger.folder_of(Store(store), one.id)
+        ledger.write(Store(store), dataclasses.replace(one, tasks=tuple(replace_job(task) for task in one.tasks)))
+        for path in folder.glob("*_submitted.pkl"):
+            path.rename(folder / "0123456789abcdef.pkl")  # as submitit calls it until sbatch has answered
+    launch(*asked, store=store)
+    assert not set(dead) & set(jobs(store))
+    assert not set(dead) & set(slurm("squeue", "--me", "-r", "-h", "-o", "%i").split())
+    found = settled(store)
+    assert {run["state"] for run in found["runs"]} == {"done"}, found
+
+
+def replace_job(task: ledger.TaskRecord) -> ledger.TaskRecord:
+    return dataclasses.replace(task, job=None)
+
+
+def test_a_sweep_that_sbatch_refuses_keeps_no_other_back(tmp_path):
+    store = tmp_path / "store"
+    launch("mix=0", "launcher.partition=nowhere", store=store, expect=2)
+    launch("mix=10", "benchmark.languages=[en]", "launcher.max_jobs=1000", store=store)
+    assert launchers("retry", store=store).returncode == 0
+    wait_for(lambda: "done" in {run["state"] for run in status(store)["runs"]}, seconds=300)
 
 
 def test_a_job_that_is_told_its_walltime_ends_saves_is_queued_again_and_goes_on(tmp_path):

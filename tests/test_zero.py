@@ -15,6 +15,7 @@ from experiment.errors import KirjoError
 from experiment.plan import Step, make_step
 from experiment.sources.source import Source
 from experiment.store import Store
+from experiment.training.parallel import whole_weights
 from tests import models
 from tests.ranked import spread, together
 from tests.test_ranks import alike, done_by, dpo, sft
@@ -83,11 +84,12 @@ def test_shards_are_gone_on_with(one: dict[str, tuple[Store, Step]], base: Path,
     alike((store, step), one["plain"])
 
 
-def test_with_bf16_the_master_weights_are_float32(base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("parallel", "micro_batch"), [("zero3", 4), ("zero2", 1), ("zero3", 1)])
+def test_with_bf16_the_master_weights_are_float32(base: Path, tmp_path: Path, parallel: str, micro_batch: int) -> None:
     """Steps of 1e-4 where bf16 resolves 2e-3 (the toy's weights are about 0.3): in bf16 masters most would be lost."""
     settings: dict[str, Any] = {"precision": "bf16", "learning_rate": 1e-4, "epochs": 16, "schedule": "constant"}
     store, step = sft(base, tmp_path, **settings)
-    step = spread(step, "zero3", 4)
+    step = spread(step, parallel, micro_batch)
     done_by(store, step)
     saved = load_file(store.artifact("sft", step.fingerprint) / "model" / "model.safetensors")
     assert {tensor.dtype for tensor in saved.values()} == {torch.bfloat16}
@@ -99,6 +101,26 @@ def test_with_bf16_the_master_weights_are_float32(base: Path, tmp_path: Path) ->
     fallen = [sum(losses[:3]) - sum(losses[-3:]) for losses in (ours, theirs)]
     assert fallen[1] > 0.1
     assert fallen[0] == pytest.approx(fallen[1], rel=0.1)
+
+
+@pytest.mark.parametrize("parallel", ["zero2", "zero3"])
+def test_with_bf16_gradients_of_several_passes_are_added_up_in_float32(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parallel: str
+) -> None:
+    """What DeepSpeed itself says of it."""
+    kinds = []
+
+    def look(trainer: Any) -> Any:
+        kinds.append(trainer.model_wrapped.optimizer.gradient_accumulation_dtype)
+        return whole_weights(trainer)
+
+    monkeypatch.setattr("experiment.training.models.whole_weights", look)
+    for micro_batch in (1, 8):
+        store, step = sft(base, tmp_path / str(micro_batch), precision="bf16", epochs=1)
+        step = spread(step, parallel, micro_batch)
+        step = replace(step, execution={**step.execution, "parallel": {"name": parallel, "offload": "optimizer"}})
+        models.finish(store, step)
+    assert kinds == [torch.float32, torch.bfloat16]
 
 
 def test_a_whole_chain_and_what_it_leaves_is_read_by_one_process(base: Path, tmp_path: Path) -> None:

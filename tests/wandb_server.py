@@ -17,6 +17,7 @@ class Recorder:
         self.history: dict[str, list[dict[str, Any]]] = {}  # run id -> rows, as their offsets place them
         self.summary: dict[str, dict[str, Any]] = {}
         self.refuse: set[str] = set()
+        self.hold: threading.Event | None = None  # until it is set, parts of files get no answer and are not taken
         self.text: list[str] = []  # bodies of all requests
         self.http = _Server(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self.http.server_port}"
@@ -104,6 +105,10 @@ def _handler(recorder: Recorder) -> type[BaseHTTPRequestHandler]:
                 data = recorder.answer(named.group(1) if named else "", asked.get("variables") or {})
                 status, out = (200, {"data": data}) if data is not None else (400, {"errors": [{"message": "refused"}]})
             elif self.path.endswith("/file_stream"):
+                if recorder.hold is not None and not recorder.hold.is_set():
+                    recorder.hold.wait()
+                    self.close_connection = True
+                    return
                 recorder.take(self.path.split("/")[-2], json.loads(body))
             answer = json.dumps(out).encode()
             self.send_response(status)

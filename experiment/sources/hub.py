@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ def hub_rows(source: Source) -> Iterator[dict[str, Any]]:
     except Exception as error:  # noqa: BLE001 - datasets raises a dozen kinds for "cannot be had"
         raise DataError(
             f"cannot load {source.hub} at revision {source.revision} from the hub or its cache: "
-            f"{type(error).__name__}: {str(error).splitlines()[0]}. "
+            f"{type(error).__name__}: {_first_line(error)}. "
             "Fetch it where there is network (the same command with prefetch=true; the cache is in HF_HOME), "
             "or give a local copy with path=FILE"
         ) from None
@@ -207,7 +208,8 @@ def explained(error: BaseException, kind: Kind, name: str, revision: str | None)
     """Why something cannot be had from the hub, and what to do."""
     from huggingface_hub import errors
 
-    page = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}/{'datasets/' * (kind == 'dataset')}{name}"
+    endpoint = _without_password(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    page = f"{endpoint}/{'datasets/' * (kind == 'dataset')}{name}"
     if isinstance(error, KirjoError):
         return error
     for found in _chain(error):
@@ -259,4 +261,9 @@ def _is_httpx(error: BaseException) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return _without_password((str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
+def _without_password(text: str) -> str:
+    """A mirror's or a proxy's address may hold user:password@, also within a message of the client."""
+    return re.sub(r"(?<=://)[^/\s@]*@", "", text)

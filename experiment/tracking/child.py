@@ -61,7 +61,7 @@ def main(root: str) -> int:
         if "of" in first:
             _follow(wandb, store, Step.from_json(first["of"]), first["tracking"], messages, warn)
         else:
-            rows.write_rows(wandb, store, rows.waiting(store), "offline", warn)
+            rows.write_rows(wandb, store, rows.waiting(store), "offline", warn, patience_s=rows.STALE_S + 5)
     except NotUploaded as error:
         warn(f"{error}: upload the rest with: python -m launchers sync")
         leave(0)

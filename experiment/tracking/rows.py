@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from experiment.claims import Claim, Observer
 from experiment.fingerprint import write_json_atomic
 from experiment.results import RunResult, load_results, read_verdicts
 from experiment.store import Store
@@ -14,6 +16,7 @@ from experiment.tracking import belongs
 from experiment.tracking.client import FOLDER, Identity, Warn, open_run
 from experiment.tracking.measured import metrics
 
+STALE_S = 30.0  # without a beat, a writer on another host is dead; to write a row takes seconds
 ROWS = "rows"  # in the W&B folder: one small file per row that has its summary run
 
 
@@ -34,10 +37,18 @@ def waiting(store: Store, step: str | None = None) -> list[RunResult]:
     ]
 
 
-def write_rows(wandb: Any, store: Store, runs: Iterable[RunResult], mode: str, warn: Warn) -> None:
-    """Write the summary runs of some rows, each once."""
-    for run in runs:
-        _write_once(wandb, store, run, mode, warn)
+def write_rows(
+    wandb: Any, store: Store, runs: Iterable[RunResult], mode: str, warn: Warn, patience_s: float = 0.0
+) -> None:
+    """Write the summary runs of some rows, each once.
+
+    ``patience_s`` is for rows that another process writes: a killed one on another host shows only after ``STALE_S``.
+    """
+    observer, until, left = Observer(STALE_S), time.monotonic() + patience_s, list(runs)
+    while left := [run for run in left if not _write_once(wandb, store, run, mode, warn, observer)]:
+        if time.monotonic() >= until:
+            return
+        time.sleep(0.5)
 
 
 def is_written(store: Store, row: str) -> bool:
@@ -45,14 +56,20 @@ def is_written(store: Store, row: str) -> bool:
     return _marker_of(store, row).exists()
 
 
-def _write_once(wandb: Any, store: Store, run: RunResult, mode: str, warn: Warn) -> None:
-    """Several processes may see the row complete at once: both then write the same values to the same W&B run."""
+def _write_once(wandb: Any, store: Store, run: RunResult, mode: str, warn: Warn, observer: Observer) -> bool:
+    """Several processes may see the row complete at once: one of them holds its claim. Whether it is written now."""
     marker = _marker(store, run)
     marker.parent.mkdir(parents=True, exist_ok=True)
-    opened = open_run(wandb, store.root, {**run.config["tracking"], "mode": mode}, _identity(store, run), warn)
-    opened.conclude(_summary(store, run))
-    opened.finish(failed=False)
-    write_json_atomic(marker, {"run": run.id, "wandb": row_id(run.id)})
+    claim = Claim.acquire(marker.with_suffix(""), beat_every_s=STALE_S / 10, observer=observer)
+    if claim is None:
+        return marker.exists()
+    with claim:
+        if not marker.exists():
+            opened = open_run(wandb, store.root, {**run.config["tracking"], "mode": mode}, _identity(store, run), warn)
+            opened.conclude(_summary(store, run))
+            opened.finish(failed=False)
+            write_json_atomic(marker, {"run": run.id, "wandb": row_id(run.id)})
+    return True
 
 
 def _identity(store: Store, run: RunResult) -> Identity:

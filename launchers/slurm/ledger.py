@@ -256,6 +256,8 @@ def _content(path: Path) -> Any:
         content = read_json(path)
     except StoreError as error:  # whose advice, to delete the file, is not good for every record
         raise error.__cause__ or error from None
+    if not isinstance(content, dict) or not isinstance(content.get("format"), int):
+        raise TypeError('no JSON object with a whole number "format"')
     check_format(content, path)
     return content
 

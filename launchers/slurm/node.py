@@ -7,6 +7,7 @@ The exit code tells the truth: 0 when all steps are done, 75 when told to stop, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -85,8 +86,9 @@ def run_task(store_root: str, submission: str, task: int) -> None:
         traceback.print_exc()
     if reason and here.global_rank == 0:
         reporter.end("failed", reason)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     if code == STOPPED and _told == {signal.SIGTERM}:
         time.sleep(LINGER_S)
     # Not sys.exit: threads of libraries, or an exit handler, must not change what the scheduler is told.
@@ -181,7 +183,7 @@ def attempt(step: Step, store: Store, progress: Callable[[int, int], None], **ra
     """Run a step, or wait while another process does; ``there`` counts as done."""
     observer = Observer()
     threads = int(step.execution.get("threads") or allocation_of(step).cpus_per_rank)
-    print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {step.key} {step.label}", flush=True)
+    _log(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {step.key} {step.label}")
     while True:
         outcome = execute(step, store, progress, threads, observer, **ranks)
         if outcome.state != "elsewhere":
@@ -195,8 +197,13 @@ def attempt(step: Step, store: Store, progress: Callable[[int, int], None], **ra
             f"its inputs {', '.join(outcome.damaged)} are missing or damaged, and were put aside; "
             "python -m launchers retry makes them again",
         )
-    print(f"--- {outcome.state} {outcome.reason}", flush=True)
+    _log(f"--- {outcome.state} {outcome.reason}")
     return outcome
+
+
+def _log(line: str) -> None:
+    with contextlib.suppress(OSError):  # a full disk fails the step, not its log
+        print(line, flush=True)
 
 
 def _with_ranks(step: Step, rank: Rank) -> str:

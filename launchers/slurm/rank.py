@@ -36,7 +36,7 @@ def main(store_root: str, submission: str, task: str, key: str) -> int:
         # Blocked since before this process started; what has come meanwhile is heard now.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         progress = reporter.progress_of(step) if rank == 0 else _untold
-        outcome = attempt(step, store, progress, ranks=Ranks.from_environment())
+        outcome = attempt(step, store, progress, ranks=Ranks.from_environment(key))
     except stop.Stopped:
         outcome = Outcome("stopped")
     except KirjoError as error:
