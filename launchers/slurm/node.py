@@ -190,7 +190,8 @@ def attempt(step: Step, store: Store, progress: Callable[[int, int], None], **ra
             break
         time.sleep(LOOK_AGAIN_S)
     if outcome.state == "there":
-        outcome = Outcome("done")
+        _log("--- there")
+        return Outcome("done")
     if outcome.state == "damaged":
         outcome = Outcome(
             "failed",
