@@ -16,7 +16,7 @@ from experiment.sources.source import Source, folder_digest, unpinned
 
 # Overrides that say where or how, or that the rest of a run's name already tells.
 _NOT_IN_NAME = ("mix", "method", "dpo_beta", "dpo.beta", "data_mix", "model", "store", "plan", "prefetch")
-_NOT_IN_NAME_GROUPS = ("launcher", "tracking", "hydra", "sweep")
+_NOT_IN_NAME_GROUPS = ("launcher", "parallel", "tracking", "hydra", "sweep")
 
 
 def compile_run(config: Config, overrides: Sequence[str] = ()) -> tuple[Run, list[Step]]:
