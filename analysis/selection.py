@@ -16,11 +16,23 @@ from experiment.metrics import Scored
 from experiment.results import RunResult
 
 # What no result depends on, as settings of a record: where and how it ran, and names that only label.
-NO_RESULT = frozenset({"launcher", "tracking", "preflight", "generate", "store", "plan", "sweep", "settings"})
+NO_RESULT = frozenset(
+    {"launcher", "parallel", "tracking", "preflight", "generate", "store", "plan", "prefetch", "sweep", "settings"}
+)
 
 # The settings that `experiment.config` marks as not hashed; a test holds the two together, for importing it takes long.
 NOT_HASHED = frozenset(
-    {"micro_batch", "gradient_checkpointing", "checkpoint_every", "threads", "nltk_data", "batch_size", "max_truncated"}
+    {
+        "micro_batch",
+        "gradient_checkpointing",
+        "checkpoint_every",
+        "threads",
+        "resources",
+        "dimensions",
+        "nltk_data",
+        "batch_size",
+        "max_truncated",
+    }
 )
 
 
