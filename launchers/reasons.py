@@ -43,6 +43,10 @@ _ENDINGS = {
 }
 
 
+# What a job ends with whose output file slurmd cannot open (scontrol: ExitCode=0:53).
+_NO_LOG = 128 + 53
+
+
 def held(entry: QueueEntry, stage: str) -> str | None:
     """Why a pending job does not start unless somebody does something; None if it will start by itself."""
     known = _HELD.get(entry.reason)
@@ -85,7 +89,7 @@ def ending(found: Ended, stage: str, exit_code: int | None) -> str:
     if state == "CANCELLED":
         by = found.state.partition(" by ")[2]
         return f"cancelled by {f'uid {by}' if by else 'scancel or an administrator'}: {RETRY} submits it again"
-    if found.reason == "JobLaunchFailure" and exit_code is None:
+    if found.reason == "JobLaunchFailure" and found.exit == _NO_LOG:
         return (
             f"SLURM could not start it{where}, most often because its log cannot be opened there: is the store on a "
             f"file system that the nodes share? Then {RETRY}"

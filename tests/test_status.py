@@ -148,7 +148,7 @@ def test_a_held_job_says_what_to_do(store, reason):
         (Ended("FAILED", 3), "failed", "exit code 3"),
         (Ended("FAILED", 75), "failed", "stopped in good order"),
         (
-            Ended("FAILED", 53, "JobLaunchFailure", "nid7"),
+            Ended("FAILED", 181, "JobLaunchFailure", "nid7"),
             "failed",
             "on nid7, most often because its log cannot be opened",
         ),
