@@ -107,7 +107,7 @@ class Run:
 
     def targets(self) -> list[str]:
         """The keys of the steps that the run exists for."""
-        return [key for role, key in self.steps.items() if role.startswith("score.")]
+        return targets(self.steps)
 
 
 @dataclass(frozen=True)
@@ -128,15 +128,28 @@ class Plan:
 
     def needed(self, complete: Mapping[str, bool]) -> set[str]:
         """The steps that must run: what the runs exist for and all that leads to it, short of what is complete."""
-        needed: set[str] = set()
-        open_keys = [key for run in self.runs for key in run.targets()]
-        while open_keys:
-            key = open_keys.pop()
-            if key in needed or complete[key]:
-                continue
-            needed.add(key)
-            open_keys += self.steps[key].inputs.values()
-        return needed
+        return needed(self.steps, (key for run in self.runs for key in run.targets()), complete)
+
+
+def targets(steps: Mapping[str, str]) -> list[str]:
+    """Of a run's steps (role -> key), the keys of those that it exists for."""
+    return [key for role, key in steps.items() if role.startswith("score.")]
+
+
+def needed(steps: Mapping[str, Step], wanted: Iterable[str], complete: Mapping[str, bool]) -> set[str]:
+    """The keys of the steps that must run: what is wanted and all that leads to it, short of what is complete.
+
+    A step that is not among ``steps`` is needed itself; what leads to it is not known.
+    """
+    found: set[str] = set()
+    open_keys = list(wanted)
+    while open_keys:
+        key = open_keys.pop()
+        if key in found or complete[key]:
+            continue
+        found.add(key)
+        open_keys += steps[key].inputs.values() if key in steps else ()
+    return found
 
 
 def merge(compiled: Iterable[tuple[Run, Iterable[Step]]]) -> Plan:

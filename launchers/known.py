@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import difflib
 import fnmatch
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from experiment.errors import KirjoError, StoreError
-from experiment.plan import Step
+from experiment.plan import Step, needed, targets
 from experiment.store import Store
 from launchers.slurm import ledger, plans
 
@@ -35,7 +36,7 @@ class KnownRun:
 
     def targets(self) -> list[str]:
         """The keys of the steps that the run exists for."""
-        return [key for role, key in self.steps.items() if role.startswith("score.")]
+        return targets(self.steps)
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,8 @@ class Known:
 
     def needed(self, runs: Sequence[KnownRun], complete: Mapping[str, bool]) -> set[str]:
         """The steps that must run for these runs: what leads to their scores, short of what is complete."""
-        needed: set[str] = set()
-        open_keys = [key for run in runs for key in run.targets()]
-        while open_keys:
-            key = open_keys.pop()
-            if key not in needed and not complete.get(key, False):
-                needed.add(key)
-                open_keys += self.steps[key].inputs.values() if key in self.steps else ()
-        return needed
+        # A record may name steps whose own documents are gone: these are not complete as far as is known.
+        return needed(self.steps, (key for run in runs for key in run.targets()), defaultdict(bool, complete))
 
 
 def known(store: Store) -> Known:

@@ -130,12 +130,6 @@ def estimate_plan(plan: Plan, states: Mapping[str, str], config: Config, store: 
     return Costs(found, shapes, site)
 
 
-def launch_cost(plan: Plan, states: Mapping[str, str], config: Config, store: Store | None) -> tuple[float, float]:
-    """Billed GPU-hours of a launch: (estimated, by the walltimes asked for); what is not known counts as zero."""
-    costs = estimate_plan(plan, states, config, store)
-    return costs.billed or 0.0, costs.billed_most or 0.0
-
-
 def _configs(plan: Plan) -> dict[str, Mapping[str, Any]]:
     """The config of a run that needs the step, by key: all such runs say the same of what counts here."""
     found: dict[str, Mapping[str, Any]] = {}

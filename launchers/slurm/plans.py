@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from experiment.errors import StoreError
 from experiment.fingerprint import read_json, write_json_atomic
-from experiment.plan import Plan, Step
+from experiment.plan import Plan, Step, needed
 from experiment.provenance import FORMAT, check_format
 from experiment.resources import Launcher
 from experiment.store import Store
@@ -39,14 +39,8 @@ class Launched:
 
     def needed(self, done: Mapping[str, bool]) -> list[str]:
         """The keys of the steps that must run, in order of work: all that leads to a target, short of what is done."""
-        needed: set[str] = set()
-        open_keys = list(self.targets)
-        while open_keys:
-            key = open_keys.pop()
-            if key not in needed and not done[key]:
-                needed.add(key)
-                open_keys += self.steps[key].inputs.values()
-        return [key for key in self.steps if key in needed]
+        found = needed(self.steps, self.targets, done)
+        return [key for key in self.steps if key in found]
 
 
 def save(store: Store, sweep: str, plan: Plan, launcher: Launcher, code: str, folder: str, asked_for: str) -> Launched:
