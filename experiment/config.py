@@ -27,11 +27,10 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from experiment.door import DOOR, NOT_HASHED
 from experiment.errors import KirjoError
-from experiment.resources import DOOR, MANY_RANKS, ByStage, Launcher, Parallel, resources_of
+from experiment.resources import MANY_RANKS, ByStage, Launcher, Parallel, resources_of
 from experiment.sources.source import Source
-
-NOT_HASHED = {"hashed": False}
 
 # transformers' BLOOM takes no position ids: whatever is packed into one row attends to all that came before it.
 CANNOT_PACK = ("bloom",)

@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from experiment.door import DOOR
 from experiment.errors import KirjoError
 from experiment.stages import STAGES
-
-DOOR = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 DEFAULT = "default"  # the entry of a resources mapping that holds for stages without their own
 

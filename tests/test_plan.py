@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiment.compile import compile_run
-from experiment.config import NOT_HASHED, Config, execution, identity
+from experiment.config import Config, execution, identity
+from experiment.door import NOT_HASHED
 from experiment.errors import KirjoError
 from experiment.launch import plan_document, step_states
 from experiment.plan import Plan, Run, Step, make_step, merge
