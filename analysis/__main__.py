@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        {"tables": _tables, "compare": _compare, "report": _report, "score": _score}[asked.command](asked)
+        _COMMANDS[asked.command](asked)
     except KirjoError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -69,6 +69,48 @@ def _score(asked: Namespace) -> None:
     from analysis.write import put
 
     put(score_outside(asked, width()))
+
+
+def _translation(asked: Namespace) -> None:
+    from analysis.translation import as_json, table
+    from analysis.write import Made, put, show
+
+    if asked.json:
+        put(as_json(asked))
+    else:
+        show([Made(table(asked))], asked, width())
+
+
+def _quality(asked: Namespace) -> None:
+    from analysis.quality import quality_table
+    from analysis.request import load
+    from analysis.selection import newest
+    from analysis.write import Made, show
+
+    runs = newest(load(asked.store, conditions(asked.where)))
+    show([Made(quality_table(runs, asked.store))], asked, width())
+
+
+def _funnel(asked: Namespace) -> None:
+    from analysis.funnel import example_table, funnel_table
+    from analysis.request import load
+    from analysis.selection import newest
+    from analysis.write import Made, show
+
+    runs = newest(load(asked.store, conditions(asked.where)))
+    tables = [funnel_table(runs, asked.store), *([example_table(runs, asked.store)] if asked.examples else [])]
+    show([Made(table) for table in tables if table is not None], asked, width())
+
+
+_COMMANDS = {
+    "tables": _tables,
+    "compare": _compare,
+    "report": _report,
+    "score": _score,
+    "translation": _translation,
+    "quality": _quality,
+    "funnel": _funnel,
+}
 
 
 def width() -> int:

@@ -6,9 +6,11 @@ import argparse
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from analysis.render import FORMATS
 from experiment.errors import KirjoError
+from experiment.quality.names import COMET_MODEL, TOKENIZERS
 
 TABLES = {
     "table1": "Table 1: the data mixes",
@@ -21,9 +23,27 @@ OTHERS = {
     "compare": "a table of any sweep: --rows mix --columns method --metric ifeval_fi.instruction_strict",
     "report": "one HTML file with the tables, figures, plan, curves, runs and a browser of the answers",
     "score": "score responses from elsewhere: --prompts FILE --responses FILE",
+    "translation": "score translations from elsewhere: --references FILE --hypotheses FILE [--hypotheses FILE ...]",
+    "quality": "how good the translations of a store are, beside published values",
+    "funnel": "what cleaning dropped of the translated data, rule by rule",
 }
 
 _DESCRIPTION = "From results to tables, figures and a report. Nothing here trains or generates; stores are only read."
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that knows what a misspelt option was meant to be."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse an option that there is not, before what it was meant for is found missing."""
+        known = [name for action in self._actions for name in action.option_strings]
+        for given in args or ():
+            name = given.partition("=")[0]
+            if name.startswith("--") and len(name) > 2 and not any(option.startswith(name) for option in known):
+                close = difflib.get_close_matches(name, known, n=1)
+                meant = f" (did you mean {close[0]}?)" if close else ""
+                self.error(f"unrecognized arguments: {name}{meant}")
+        return super().parse_known_args(args, namespace)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -33,7 +53,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         raise SystemExit(2)
     first, *rest = arguments
     if first in OTHERS:
-        asked = {"compare": _compare, "report": _report, "score": _score}[first]().parse_args(rest)
+        parsers = {
+            "compare": _compare,
+            "report": _report,
+            "score": _score,
+            "translation": _translation,
+            "quality": _quality,
+            "funnel": _funnel,
+        }
+        asked = parsers[first]().parse_args(rest)
         asked.command = first
         return asked
     parser = _tables()
@@ -51,11 +79,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _tables() -> argparse.ArgumentParser:
     names = {**TABLES, **OTHERS}
-    listed = "\n".join(f"  {name:9} {what}" for name, what in names.items())
-    parser = argparse.ArgumentParser(
+    listed = "\n".join(f"  {name:11} {what}" for name, what in names.items())
+    parser = Parser(
         prog="python -m analysis",
-        usage="python -m analysis table [table ...] [options], or python -m analysis compare|report|score [options]",
-        description=f"{_DESCRIPTION}\n\nwhat there is:\n{listed}\n\nThe last three tell more, e.g. compare --help",
+        usage=f"python -m analysis table [table ...] [options], or python -m analysis {'|'.join(OTHERS)} [options]",
+        description=(
+            f"{_DESCRIPTION}\n\nwhat there is:\n{listed}\n\n{', '.join(OTHERS)} tell more, e.g. compare --help"
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("tables", nargs="+", metavar="table", help=f"one or several of: {', '.join(TABLES)}")
@@ -72,7 +102,7 @@ def _tables() -> argparse.ArgumentParser:
 
 
 def _compare() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m analysis compare", description=OTHERS["compare"])
+    parser = Parser(prog="python -m analysis compare", description=OTHERS["compare"])
     parser.add_argument(
         "--rows", required=True, metavar="SETTING", help="any axis or setting, e.g. mix, sft.learning_rate"
     )
@@ -93,14 +123,14 @@ def _compare() -> argparse.ArgumentParser:
 
 
 def _report() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m analysis report", description=OTHERS["report"])
+    parser = Parser(prog="python -m analysis report", description=OTHERS["report"])
     _of_a_store(parser)
     parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html")
     return parser
 
 
 def _score() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m analysis score", description=OTHERS["score"])
+    parser = Parser(prog="python -m analysis score", description=OTHERS["score"])
     parser.add_argument("--benchmark", default="ifeval", choices=["ifeval"], help="whose rules (default: ifeval)")
     parser.add_argument("--language", required=True, help="the prompts' language, e.g. en")
     parser.add_argument("--prompts", required=True, type=Path, metavar="FILE", help="JSON lines in IFEval's schema")
@@ -125,6 +155,48 @@ def _score() -> argparse.ArgumentParser:
     return parser
 
 
+def _translation() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m analysis translation", description=OTHERS["translation"])
+    parser.add_argument(
+        "--references", required=True, type=Path, metavar="FILE", help="one sentence a line, plain or .gz"
+    )
+    parser.add_argument(
+        "--hypotheses",
+        required=True,
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="their translations, line by line; repeated, every other file is compared with the first",
+    )
+    parser.add_argument("--sources", type=Path, metavar="FILE", help="what was translated, for --comet")
+    parser.add_argument(
+        "--tokenizer", choices=TOKENIZERS, default=TOKENIZERS[0], help=f"of spBLEU (default: {TOKENIZERS[0]})"
+    )
+    parser.add_argument("--comet", action="store_true", help="COMET as well, by its own program comet-score")
+    parser.add_argument(
+        "--comet-model", default=COMET_MODEL, metavar="MODEL", help=f"a name or .ckpt (default: {COMET_MODEL})"
+    )
+    parser.add_argument("--gpus", type=int, default=0, metavar="N", help="for COMET (default: 0)")
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
+    _as_a_table(parser, of_runs=False)
+    return parser
+
+
+def _quality() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m analysis quality", description=OTHERS["quality"])
+    _of_a_store(parser)
+    _as_a_table(parser)
+    return parser
+
+
+def _funnel() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m analysis funnel", description=OTHERS["funnel"])
+    _of_a_store(parser)
+    _as_a_table(parser)
+    parser.add_argument("--examples", action="store_true", help="below the table, texts that each rule dropped")
+    return parser
+
+
 def _of_a_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", default="store", help="where the artifacts live (default: store)")
     parser.add_argument(
@@ -136,7 +208,7 @@ def _of_a_store(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _as_a_table(parser: argparse.ArgumentParser) -> None:
+def _as_a_table(parser: argparse.ArgumentParser, of_runs: bool = True) -> None:
     parser.add_argument("--format", choices=list(FORMATS), default="terminal", help="default: terminal")
     parser.add_argument("--markdown", dest="format", action="store_const", const="markdown", help="--format markdown")
     parser.add_argument(
@@ -145,11 +217,13 @@ def _as_a_table(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="write files there, in all formats, and the figures as PDF, SVG and PNG",
     )
-    parser.add_argument(
-        "--provenance",
-        action="store_true",
-        help="after each table: settings, fingerprints and command of every run in it",
-    )
+    parser.set_defaults(provenance=False)
+    if of_runs:
+        parser.add_argument(
+            "--provenance",
+            action="store_true",
+            help="after each table: settings, fingerprints and command of every run in it",
+        )
 
 
 def conditions(items: Sequence[str]) -> dict[str, str]:

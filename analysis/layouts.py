@@ -108,7 +108,8 @@ def groups(layout: Layout, runs: Sequence[RunResult]) -> list[Group]:
     """
     found: dict[tuple[str, ...], list[RunResult]] = {}
     for run in runs:
-        if layout.key_of(run) is not None:
+        # A run that only makes data has no scores to come.
+        if run.languages and layout.key_of(run) is not None:
             names = tuple(str(run.axes[axis]) for axis in (*EXPERIMENT_AXES, "settings"))
             found.setdefault(names, []).append(run)
     made = []

@@ -15,11 +15,11 @@ def command(overrides: Sequence[str], store: str) -> str:
     return shlex.join(["python", "-m", "experiment", *overrides, f"store={store}"])
 
 
-def origin(run: RunResult, store: str) -> Origin:
-    """What a run's numbers lead back to."""
+def origin(run: RunResult, store: str, roles: Sequence[str] = ()) -> Origin:
+    """What a run's numbers lead back to; ``roles`` are the steps that made them, its scores if none is named."""
     versions: dict[str, str] = {}
-    for language in run.languages:
-        manifest = run.manifest(f"score.{language}")
+    for role in roles or [f"score.{language}" for language in run.languages]:
+        manifest = run.manifest(role)
         if manifest is not None:
             packages = manifest.provenance.get("packages") or {}
             git = manifest.provenance.get("git") or {}

@@ -47,6 +47,7 @@ def tables_of(
     Raises:
         KirjoError: the runs do not give such a table.
     """
+    runs = [run for run in runs if run.languages]  # the others only make data
     if name in ("figure1", "rules"):
         if metrics:
             raise KirjoError(f"{name} has its own metrics; --metric is for {', '.join(layouts())}")

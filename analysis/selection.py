@@ -17,7 +17,19 @@ from experiment.results import RunResult
 
 # What no result depends on, as settings of a record: where and how it ran, and names that only label.
 NO_RESULT = frozenset(
-    {"launcher", "parallel", "tracking", "preflight", "generate", "store", "plan", "prefetch", "sweep", "settings"}
+    {
+        "launcher",
+        "parallel",
+        "tracking",
+        "preflight",
+        "generate",
+        "engine",
+        "store",
+        "plan",
+        "prefetch",
+        "sweep",
+        "settings",
+    }
 )
 
 # The settings that `experiment.config` marks as not hashed; a test holds the two together, for importing it takes long.
@@ -31,6 +43,9 @@ NOT_HASHED = frozenset(
         "dimensions",
         "nltk_data",
         "batch_size",
+        "shard_rows",
+        "engine",
+        "round_trip",
         "max_truncated",
     }
 )

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.command_line import TABLES
+from analysis.funnel import example_table, funnel_table
 from analysis.places import METHODS
+from analysis.quality import quality_table
 from analysis.render import render
 from analysis.report import write_report
 from analysis.request import tables_of
@@ -32,7 +34,10 @@ def make_report(path: Path, runs: Sequence[RunResult], store: Path) -> Path:
     if not runs:
         raise KirjoError(f"the store {store} holds no runs yet: python -m experiment experiment=paper store={store}")
     runs = sorted(newest(runs), key=_order)
-    made = [each for name in TABLES for each in _made(name, runs, str(store)) if _holds_numbers(each.table)]
+    scored = [run for run in runs if run.languages]  # the others only make data
+    names = TABLES if scored else ()
+    made = [each for name in names for each in _made(name, scored, str(store)) if _holds_numbers(each.table)]
+    made += [Made(table) for table in _of_data(runs, str(store))]
     tables = [(each.table, render(each.table, "html")) for each in made]
     figures = [(each.table.title, _svg(drawn)) for each in made if (drawn := each.draw()) is not None]
     return write_report(path, runs, tables, figures, Store.open(store, create=False))
@@ -59,6 +64,21 @@ def _made(name: str, runs: Sequence[RunResult], store: str) -> list[Made]:
     except KirjoError as error:
         # One table that the runs do not give is no reason to have no report; the report says which and why.
         return [Made(Table(name, f"{name}: not made", ("reason",), (), (str(error),)))]
+
+
+def _of_data(runs: Sequence[RunResult], store: str) -> list[Table]:
+    """How the runs' data came about, for those that translate any: what cleaning dropped, and how good it is."""
+    stages = {key.split("/")[0] for run in runs for key in run.steps.values()}
+    makers = {"clean": (funnel_table, example_table), "quality": (quality_table,)}
+    tables = []
+    for stage, makers_of_stage in makers.items():
+        for make in makers_of_stage if stage in stages else ():
+            try:
+                table = make(runs, store)
+            except KirjoError as error:
+                table = Table(stage, f"{stage}: not made", ("reason",), (), (str(error),))
+            tables += [table] if table is not None else []
+    return tables
 
 
 def _holds_numbers(table: Table) -> bool:

@@ -6,17 +6,17 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from experiment.config import Benchmark, Config, execution, identity
+from experiment.chain import Chain, unmet_of
+from experiment.config import Benchmark, Config, identity
+from experiment.data_steps import add_mix, add_pairs, add_quality, served_model
 from experiment.fingerprint import digest
 from experiment.plan import Run, Step, make_step
-from experiment.resources import MANY_RANKS, resources_of
 from experiment.scoring import punkt, unasked, versions
 from experiment.scoring.unmet import unmet
-from experiment.sources.source import Source, folder_digest, unpinned
 
 # Overrides that say where or how, or that the rest of a run's name already tells.
 _NOT_IN_NAME = ("mix", "method", "dpo_beta", "dpo.beta", "data_mix", "model", "store", "plan", "prefetch")
-_NOT_IN_NAME_GROUPS = ("launcher", "parallel", "tracking", "hydra", "sweep")
+_NOT_IN_NAME_GROUPS = ("launcher", "parallel", "tracking", "engine", "hydra", "sweep")
 
 
 def compile_run(config: Config, overrides: Sequence[str] = ()) -> tuple[Run, list[Step]]:
@@ -24,21 +24,15 @@ def compile_run(config: Config, overrides: Sequence[str] = ()) -> tuple[Run, lis
     return _Chain(config).run(tuple(overrides))
 
 
-class _Chain:
-    """Collects one run's steps; each method adds one stage and returns its step."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self.roles: dict[str, Step] = {}
-        mix = config.data_mix
-        self.mix_label = f"{mix.source_language}-{mix.target_language}-{config.mix}pct"
+class _Chain(Chain):
+    """The steps of training and evaluation; each method adds one stage and returns its step."""
 
     def run(self, overrides: tuple[str, ...]) -> tuple[Run, list[Step]]:
-        checkpoint = self.sft(self.mix())
-        if self.config.method.preference:
-            checkpoint = self.dpo(checkpoint)
-        for language in self.config.benchmark.languages:
-            self.score(language, self.generate(language, checkpoint))
+        if self.config.method.train:
+            self.train_and_score()
+        else:
+            self.make_data()
+        add_quality(self)
         run = Run(
             name=run_name(self.config, overrides),
             overrides=tuple(item for item in overrides if not item.startswith(("plan=", "store="))),
@@ -48,77 +42,17 @@ class _Chain:
         )
         return run, list(self.roles.values())
 
-    def add(self, role: str, step: Step) -> Step:
-        self.roles[role] = step
-        return step
+    def train_and_score(self) -> None:
+        checkpoint = self.sft(add_mix(self))
+        if self.config.method.preference:
+            checkpoint = self.dpo(checkpoint)
+        for language in self.config.benchmark.languages:
+            self.score(language, self.generate(language, checkpoint))
 
-    def how(self, stage: str, section: Any = None, sources: dict[str, Source] | None = None) -> dict[str, Any]:
-        """What a step needs to run beyond its settings."""
-        config = self.config
-        found: dict[str, Any] = {"preflight": execution(config.preflight)} if stage in _CHECKED else {}
-        if section is not None:
-            found["training" if stage in _TRAINING else stage] = execution(section)
-        if sources:
-            found["sources"] = {role: dataclasses.asdict(source) for role, source in sources.items()}
-        threads = config.launcher.threads or config.model.threads.get(stage, config.model.threads.get("default"))
-        if threads:
-            found["threads"] = threads
-        if stage in MANY_RANKS:
-            found["parallel"] = dataclasses.asdict(config.parallel)
-        if config.launcher.site is not None:
-            found["resources"] = dataclasses.asdict(resources_of(stage, config.model.resources, config.launcher))
-        if config.tracking.name != "none":
-            found["tracking"] = dataclasses.asdict(config.tracking)
-        return found
-
-    def base(self) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-        """The base model as (setting, input, what is unmet): one of the first two is empty."""
-        model = self.config.model
-        if model.start == "pretrain":
-            return {}, {"base": self.pretrain().key}, []
-        if model.start == "folder":
-            unmet = [] if model.path else ["model.path=FOLDER is not set"]
-            return {"base": {"folder": folder_digest(model.path) if model.path else None}}, {}, unmet
-        unmet = unpinned("model", model.revision, f"https://huggingface.co/{model.hub}/commits/main")
-        return {"base": {"hub": model.hub, "revision": model.revision}}, {}, unmet
-
-    def pretrain(self) -> Step:
-        config = self.config
-        assert config.pretrain is not None  # checked at the door
-        training = identity(config.pretrain)
-        texts = training.pop("texts")
-        return self.add(
-            "pretrain",
-            make_step(
-                "pretrain",
-                settings={"training": training, "texts": texts, "seed": config.seed},
-                execution=self.how("pretrain", config.pretrain, config.pretrain.texts),
-                label=config.model.name,
-                unmet=_unmet(config.pretrain.texts, "pretrain.texts"),
-            ),
-        )
-
-    def mix(self) -> Step:
-        config, mix = self.config, self.config.data_mix
-        sources = {"source": mix.sft[mix.source_language]}
-        if config.mix:  # without target-language rows their source decides nothing
-            sources["target"] = mix.sft[mix.target_language]
-        settings = {
-            "percent": config.mix,
-            "seed": config.seed,
-            **{role: source.identity() for role, source in sources.items()},
-        }
-        named = {source.language: source for source in sources.values()}
-        return self.add(
-            "mix",
-            make_step(
-                "mix",
-                settings=settings,
-                execution=self.how("mix", sources=sources),
-                label=self.mix_label,
-                unmet=_unmet(named, "data_mix.sft"),
-            ),
-        )
+    def make_data(self) -> None:
+        add_mix(self)
+        for language in self.config.method.preference:
+            add_pairs(self, language)
 
     def sft(self, mix: Step) -> Step:
         config = self.config
@@ -133,9 +67,7 @@ class _Chain:
             settings["neftune_alpha"] = config.method.neftune_alpha
         variant = {"all": "", "assistant": " masked"}[config.method.loss_on]
         noise = f" neftune {config.method.neftune_alpha:g}" if config.method.neftune_alpha else ""
-        how = self.how("sft", config.sft)
-        if config.model.path:
-            how["base_folder"] = config.model.path
+        how = {**self.how("sft", config.sft), **self.base_folder()}
         return self.add(
             "sft",
             make_step(
@@ -145,20 +77,6 @@ class _Chain:
                 execution=how,
                 label=f"{self.mix_label}{variant}{noise}",
                 unmet=unmet,
-            ),
-        )
-
-    def pair(self, language: str) -> Step:
-        mix = self.config.data_mix
-        source = mix.preference[language]
-        return self.add(
-            f"pair.{language}",
-            make_step(
-                "pair",
-                settings={"source": source.identity(), "choice": mix.pairs},
-                execution=self.how("pair", sources={"source": source}),
-                label=language,
-                unmet=_unmet({language: source}, "data_mix.preference"),
             ),
         )
 
@@ -176,7 +94,7 @@ class _Chain:
             make_step(
                 "reference",
                 settings=settings,
-                inputs={"model": checkpoint.key, "pairs": self.pair(language).key},
+                inputs={"model": checkpoint.key, "pairs": add_pairs(self, language).key},
                 execution=how,
                 label=f"{checkpoint.label} on {language} pairs",
             ),
@@ -209,7 +127,7 @@ class _Chain:
                 inputs={"model": checkpoint.key},
                 execution=self.how("generate", config.generate, {"prompts": source}),
                 label=f"{language}, {checkpoint.stage} {checkpoint.label}",
-                unmet=_unmet({language: source}, "benchmark.prompts"),
+                unmet=unmet_of({language: source}, "benchmark.prompts"),
             ),
         )
 
@@ -228,7 +146,7 @@ class _Chain:
                 execution=how,
                 label=answers.label,
                 unmet=[
-                    *_unmet({language: source}, "benchmark.prompts"),
+                    *unmet_of({language: source}, "benchmark.prompts"),
                     *(faults := unmet(source, tuple(benchmark.exclude_instructions), drop)),
                     # What cannot be judged, or read at all, need not be asked what it would be judged with.
                     *([] if faults else punkt.unmet(source, benchmark.nltk_data)),
@@ -248,14 +166,10 @@ def _which_prompts(benchmark: Benchmark, language: str) -> dict[str, Any]:
     return chosen
 
 
-_TRAINING = ("pretrain", "sft", "dpo")
-_CHECKED = ("sft", "reference")  # stages that look at the rows before they use them
-
-
 def run_name(config: Config, overrides: Sequence[str]) -> str:
     """``model/data_mix/40pct/method``, the beta of a DPO run, and whatever else the sweep varies."""
     parts = [config.model.name, config.data_mix.name, f"{config.mix}pct", config.method.name]
-    if config.method.preference:
+    if config.method.train and config.method.preference:
         parts.append(f"beta={config.dpo.beta:g}")
     return "/".join(parts) + "".join(f",{item}" for item in overrides if _tells_more(item))
 
@@ -273,7 +187,7 @@ def _axes(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
         "benchmark": config.benchmark.name,
         "mix": config.mix,
         "method": config.method.name,
-        "beta": config.dpo.beta if config.method.preference else None,
+        "beta": config.dpo.beta if config.method.train and config.method.preference else None,
         "seed": config.seed,
         "source_language": config.data_mix.source_language,
         "target_language": config.data_mix.target_language,
@@ -303,8 +217,9 @@ def _common_settings(config: Config, overrides: Sequence[str]) -> dict[str, Any]
         # A method is a row; one that was changed on the command line is not the method of that name any more.
         "method": sorted(item for item in overrides if item.lstrip("+~").startswith("method.")),
     }
-    return {name: identity(section) for name, section in sections.items()}
-
-
-def _unmet(sources: dict[str, Source], option: str) -> list[str]:
-    return [line for name, source in sources.items() for line in source.unmet(f"{option}.{name}")]
+    found = {name: identity(section) for name, section in sections.items()}
+    if config.data_mix.target == "translate":
+        found |= {"translate": identity(config.translate), "clean": identity(config.clean)}
+        if served := served_model(config):
+            found["served"] = served
+    return found

@@ -27,13 +27,15 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from experiment.cleaning.settings import Clean
+from experiment.combinations import check_all
 from experiment.door import DOOR, NOT_HASHED
+from experiment.engines.settings import EngineName, Engines
 from experiment.errors import KirjoError
-from experiment.resources import MANY_RANKS, ByStage, Launcher, Parallel, resources_of
+from experiment.quality.settings import Quality
+from experiment.resources import ByStage, Launcher, Parallel
 from experiment.sources.source import Source
-
-# transformers' BLOOM takes no position ids: whatever is packed into one row attends to all that came before it.
-CANNOT_PACK = ("bloom",)
+from experiment.translation.settings import Translate
 
 
 def _percent(value: Any) -> int | float:
@@ -139,7 +141,10 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True, config=DOOR)
 class DataMix:
-    """Where SFT conversations and preference data come from, by language."""
+    """Where SFT conversations and preference data come from, by language.
+
+    ``target``: the target language's from their own ``source``, or translated from the source language's and cleaned.
+    """
 
     name: str
     source_language: str
@@ -147,17 +152,22 @@ class DataMix:
     sft: dict[str, Source]
     preference: dict[str, Source]
     pairs: Literal["best_worst", "all"] = "best_worst"
+    target: Literal["source", "translate"] = "source"
     path: str | None = field(default=None, metadata=NOT_HASHED)
 
 
 @dataclass(frozen=True, kw_only=True, config=DOOR)
 class Method:
-    """How the base model is post-trained: the SFT variant, and the languages of the preference data, if any."""
+    """How the base model is post-trained: the SFT variant, and the languages of the preference data, if any.
+
+    ``train`` false: it is not; only the data are made.
+    """
 
     name: str
     loss_on: Literal["all", "assistant"]
     neftune_alpha: PositiveFloat | None
     preference: tuple[str, ...]
+    train: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, config=DOOR)
@@ -177,7 +187,9 @@ class Benchmark:
 class Generate:
     """How answers are generated; nothing of it changes what is asked for."""
 
+    engine: EngineName = field(default="transformers", metadata=NOT_HASHED)
     batch_size: PositiveInt = field(default=32, metadata=NOT_HASHED)
+    shard_rows: PositiveInt = field(default=512, metadata=NOT_HASHED)
 
 
 @dataclass(frozen=True, kw_only=True, config=DOOR)
@@ -215,7 +227,11 @@ class Config:
     benchmark: Benchmark
     sft: Sft
     dpo: Dpo
+    translate: Translate
+    clean: Clean
+    quality: Quality
     generate: Generate
+    engine: Engines
     preflight: Preflight
     parallel: Parallel
     launcher: Launcher
@@ -230,103 +246,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse combinations that no step could carry out."""
-        for check in (_check_model, _check_languages, _check_packing, _check_lengths, _check_batches):
-            check(self)
-
-
-def _check_model(config: Config) -> None:
-    model = config.model
-    if model.start == "pretrain" and config.pretrain is None:
-        raise ValueError(f"model {model.name} starts from pretrain, but there is no pretrain section (pretrain=demo)")
-    if model.start == "hub" and not model.hub:
-        raise ValueError(f"model {model.name} starts from the hub, but model.hub is not set")
-
-
-def _check_languages(config: Config) -> None:
-    mix = config.data_mix
-    needed = {mix.source_language} | ({mix.target_language} if config.mix else set())
-    for language in sorted(needed - set(mix.sft)):
-        raise ValueError(f"data_mix {mix.name} has no SFT data in '{language}'; it has: {_names(mix.sft)}")
-    for language in config.method.preference:
-        if language not in mix.preference:
-            raise ValueError(
-                f"method {config.method.name} needs preference data in '{language}'; "
-                f"data_mix {mix.name} has it in: {_names(mix.preference)}"
-            )
-    for language in config.benchmark.languages:
-        if language not in config.benchmark.prompts:
-            raise ValueError(
-                f"benchmark {config.benchmark.name} has no prompts in '{language}'; "
-                f"it has: {_names(config.benchmark.prompts)} (benchmark.languages)"
-            )
-    if not config.benchmark.languages:
-        raise ValueError("benchmark.languages is empty: name at least one of " + _names(config.benchmark.prompts))
-
-
-def _check_packing(config: Config) -> None:
-    if config.sft.packing and config.model.architecture in CANNOT_PACK:
-        raise ValueError(
-            f"sft.packing=true is refused for {config.model.architecture}: its attention in transformers cannot keep "
-            "packed samples apart, so each would be trained on its neighbours. Use sft.packing=false"
-        )
-
-
-def _check_lengths(config: Config) -> None:
-    dpo = config.dpo
-    if config.method.preference and dpo.max_prompt_length >= dpo.max_length:
-        raise ValueError(
-            f"dpo.max_prompt_length={dpo.max_prompt_length} leaves no room for a reply: "
-            f"it must be below dpo.max_length={dpo.max_length}, which holds prompt and reply together"
-        )
-
-
-def training_sections(config: Config) -> dict[str, Training]:
-    """The training stages that a run has, with their settings."""
-    sections: dict[str, Training] = {"sft": config.sft}
-    if config.method.preference:
-        sections["dpo"] = config.dpo
-    if config.model.start == "pretrain" and config.pretrain:
-        sections["pretrain"] = config.pretrain
-    return sections
-
-
-def world_size(config: Config, stage: str) -> int:
-    """How many ranks a stage's step runs on; 1 where the launcher has no nodes to spread it over."""
-    if config.launcher.site is None or stage not in MANY_RANKS:
-        return 1
-    return resources_of(stage, config.model.resources, config.launcher).ranks
-
-
-def _check_batches(config: Config) -> None:
-    for stage, section in training_sections(config).items():
-        try:
-            ranks = world_size(config, stage)
-            accumulation(section.global_batch, section.micro_batch, ranks)
-        except KirjoError as error:
-            raise ValueError(f"{stage}: {error}") from None
-        if ranks > 1 and config.parallel.name == "single":
-            raise ValueError(f"{stage} would run on {ranks} ranks, each training alone: choose parallel=ddp or zero3")
-
-
-def accumulation(global_batch: int, micro_batch: int, world_size: int) -> int:
-    """Gradient accumulation steps that make ``global_batch`` out of ``world_size`` ranks of ``micro_batch`` rows.
-
-    Raises:
-        KirjoError: the topology cannot give exactly this global batch.
-    """
-    per_pass = micro_batch * world_size
-    if global_batch % per_pass:
-        fitting = [m for m in range(1, global_batch // world_size + 1) if global_batch % (m * world_size) == 0]
-        advice = f"micro_batch may be {', '.join(map(str, fitting))}" if fitting else "use fewer ranks"
-        raise KirjoError(
-            f"a global batch of {global_batch} cannot be made of micro_batch={micro_batch} "
-            f"on {world_size} rank{'s' * (world_size > 1)}; {advice}"
-        )
-    return global_batch // per_pass
-
-
-def _names(mapping: Mapping[str, Any]) -> str:
-    return ", ".join(sorted(mapping)) or "none"
+        check_all(self)
 
 
 _CONFIG: TypeAdapter[Config] = TypeAdapter(Config)

@@ -22,7 +22,7 @@ from experiment.claims import Claim, Observer
 from experiment.errors import KirjoError, StoreError
 from experiment.plan import Step
 from experiment.ranks import ALONE, Ranks, unlaunched
-from experiment.resources import MANY_RANKS
+from experiment.resources import MANY_RANKS, SHARED_OUT
 from experiment.stages import STAGES
 from experiment.store import Store
 from experiment.task import Progress, Task, Track, untracked
@@ -180,7 +180,7 @@ def what_to_do(text: str, ranks: int) -> str:
 
 def _together(step: Step, ranks: Ranks) -> Ranks:
     """Who carries out the step: all ranks, or one process, for which the others wait."""
-    return ranks if step.stage in MANY_RANKS else ALONE
+    return ranks if step.stage in (*MANY_RANKS, *SHARED_OUT) else ALONE
 
 
 def _run(

@@ -132,8 +132,10 @@ class Plan:
 
 
 def targets(steps: Mapping[str, str]) -> list[str]:
-    """Of a run's steps (role -> key), the keys of those that it exists for."""
-    return [key for role, key in steps.items() if role.startswith("score.")]
+    """Of a run's steps (role -> key), the keys of those that it exists for: scores, or else the data that it makes."""
+    scored = any(role.startswith("score.") for role in steps)
+    wanted = ("score.", "quality.") if scored else ("mix", "pair.", "clean.", "quality.")
+    return [key for role, key in steps.items() if role.startswith(wanted)]
 
 
 def needed(steps: Mapping[str, Step], wanted: Iterable[str], complete: Mapping[str, bool]) -> set[str]:

@@ -21,6 +21,7 @@ from experiment.sources.source import Source, is_commit
 _OPTION = {
     "pretrain": "pretrain.texts",
     "mix": "data_mix.sft",
+    "translate": "data_mix.sft",
     "pair": "data_mix.preference",
     "generate": "benchmark.prompts",
     "score": "benchmark.prompts",
@@ -89,8 +90,16 @@ def _needs(steps: list[Step]) -> Iterator[Need]:
             yield Need("model", base["hub"], base["revision"], "model")
         for role, source in _sources(step):
             if source.hub and not source.path:
-                place = role if step.stage == "pretrain" else source.language
-                yield Need("dataset", source.hub, source.revision, f"{_OPTION[step.stage]}.{place}", source)
+                yield Need("dataset", source.hub, source.revision, _option(step, role, source), source)
+
+
+def _option(step: Step, role: str, source: Source) -> str:
+    if role.startswith("shots."):
+        _, name, language = role.split(".")
+        return f"translate.shots.{name}.examples.{language}"
+    if step.stage == "quality" or step.settings.get("kind") == "lines":
+        return f"quality.tests.{step.label.split('.')[0]}.lines.{source.language}"
+    return f"{_OPTION[step.stage]}.{role if step.stage == 'pretrain' else source.language}"
 
 
 def _sources(step: Step) -> Iterator[tuple[str, Source]]:

@@ -204,8 +204,10 @@ class Allocation:
 
 # Stages whose ranks train together; the others' work is one process's.
 MANY_RANKS = ("pretrain", "sft", "dpo")
+# Stages whose ranks share out their rows; none needs the others before all are done.
+SHARED_OUT = ("translate", "generate")
 # Stages that need no GPU and finish in minutes: they ride along in a neighbour's job.
-LIGHT = ("mix", "pair", "score")
+LIGHT = ("pair", "clean", "quality", "mix", "score")
 _HOUR = 60
 
 
@@ -237,8 +239,9 @@ def resources_of(stage: str, model: Mapping[str, Resources], launcher: Launcher)
     wanted = asked(stage, model, launcher)
     site = launcher.site
     ranks = wanted.ranks or 1
-    if ranks > 1 and stage not in MANY_RANKS:
-        raise KirjoError(f"{stage} runs as one process; resources.{stage}.ranks={ranks} is for {', '.join(MANY_RANKS)}")
+    if ranks > 1 and stage not in (*MANY_RANKS, *SHARED_OUT):
+        several = ", ".join((*MANY_RANKS, *SHARED_OUT))
+        raise KirjoError(f"{stage} runs as one process; resources.{stage}.ranks={ranks} is for {several}")
     gpus = wanted.gpus_per_rank or 0
     nodes = wanted.nodes or _nodes_for(ranks, gpus, site)
     if ranks % nodes:

@@ -14,7 +14,19 @@ from omegaconf import OmegaConf
 
 from experiment.sweep import quote_numbers
 
-GROUPS = ("data_mix", "method", "dpo_beta", "model", "benchmark", "launcher", "tracking", "experiment")
+GROUPS = (
+    "data_mix",
+    "translate",
+    "clean",
+    "quality",
+    "method",
+    "dpo_beta",
+    "model",
+    "benchmark",
+    "launcher",
+    "tracking",
+    "experiment",
+)
 
 
 def explain(error: Exception) -> str:

@@ -15,9 +15,19 @@ from experiment.plan import Step, needed, targets
 from experiment.store import Store
 from launchers.slurm import ledger, plans
 
-# Who needs whom within a run whose plan was not kept (launcher=local); roles as `experiment.compile` names them,
-# "*" the language of both. A role that a run does not have is left out; generate reads dpo, or sft if there is none.
+# Who needs whom within a run whose plan was not kept (launcher=local); roles as `experiment.compile` names them, those of
+# a stage in general or one by its whole name, "*" the language (or other part) of both. A role that a run does not have is
+# left out; generate reads dpo, or sft if there is none, and reference the cleaned pairs where there are no others.
 _NEEDS = {
+    "translate": ("pretrain",),
+    "translate.preference": ("pretrain", "pair.??", "pair.???"),
+    "translate.sft.back": ("pretrain", "translate.sft"),
+    "translate.preference.back": ("pretrain", "translate.preference"),
+    "clean": ("translate.*",),
+    "quality": ("translate.*",),
+    "quality.sft.round_trip": ("translate.sft.back", "translate.sft"),
+    "quality.preference.round_trip": ("translate.preference.back", "translate.preference"),
+    "mix": ("clean.sft",),
     "sft": ("mix", "pretrain"),
     "reference": ("sft", "pair.*"),
     "dpo": ("sft", "reference.*"),
@@ -116,7 +126,9 @@ def _inputs(store: Store, run: KnownRun, role: str, key: str) -> dict[str, str]:
     if manifest is not None:
         return manifest
     stage, _, language = role.partition(".")
-    wanted = [needed.replace("*", language or "*") for needed in _NEEDS.get(stage, ())]
+    wanted = [needed.replace("*", language or "*") for needed in _NEEDS.get(role, _NEEDS.get(stage, ()))]
+    if stage == "reference" and f"pair.{language}" not in run.steps:
+        wanted.append("clean.preference")
     found = {other: run.steps[other] for needed in wanted for other in fnmatch.filter(run.steps, needed)}
     return dict(list(found.items())[:1]) if stage == "generate" else found
 

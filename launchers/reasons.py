@@ -31,6 +31,7 @@ _MEMORY = {
     "dpo": "lower dpo.micro_batch, or parallel=zero2, zero3 over more ranks",
     "reference": "lower dpo.micro_batch",
     "generate": "lower generate.batch_size",
+    "translate": "lower translate.batch_size",
 }
 _ENDINGS = {
     "TIMEOUT": f"its walltime ended before it had stopped in good order, and it was not queued again: {RETRY} goes on "

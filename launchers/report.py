@@ -29,6 +29,11 @@ def summarize(plan: Plan, store: Store, sweep: LocalSweep, out: Console, err: Co
         highlight=False,
         soft_wrap=True,
     )
+    for key in _data(plan):
+        if key in sweep.done:
+            step = plan.steps[key]
+            where = store.artifact(step.stage, step.fingerprint)
+            out.print(f"{step.stage} {step.label}: {where}", highlight=False, markup=False, soft_wrap=True)
     for key, warning in sweep.warnings:
         step = plan.steps[key]
         err.print(f"warning: {step.stage} {step.label}: {warning}", highlight=False, markup=False, soft_wrap=True)
@@ -50,3 +55,9 @@ def summarize(plan: Plan, store: Store, sweep: LocalSweep, out: Console, err: Co
         soft_wrap=True,
     )
     return 1
+
+
+def _data(plan: Plan) -> list[str]:
+    """The steps of runs that exist for their data: whoever asked for it wants to know where it lies."""
+    of_data = (run for run in plan.runs if not any(role.startswith("score.") for role in run.steps))
+    return list(dict.fromkeys(key for run in of_data for key in run.targets()))

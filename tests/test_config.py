@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from experiment import config as door
 from experiment.__main__ import main
 from experiment.compile import compile_run
-from experiment.config import Config, accumulation
+from experiment.combinations import accumulation
+from experiment.config import Config
 from experiment.errors import KirjoError
 from experiment.sweep import Point, expand, quote_numbers
 
@@ -236,8 +237,9 @@ def test_a_prompt_must_leave_room_for_a_reply():
 
 
 def test_rows_are_refused_where_no_reader_heeds_them():
-    with pytest.raises(KirjoError, match="the oasst reader reads all rows"):
-        compose("data_mix=oasst1", "data_mix.path=x", "+data_mix.sft.en.rows=10")
+    with pytest.raises(KirjoError, match="the ifeval reader reads all rows"):
+        compose("benchmark=ifeval", "+benchmark.prompts.en.rows=10")
+    assert compose("data_mix=oasst1", "data_mix.path=x", "+data_mix.sft.en.rows=10").data_mix.sft["en"].rows == 10
 
 
 def test_a_topology_that_cannot_give_the_global_batch(capsys, monkeypatch, tmp_path):
@@ -280,7 +282,7 @@ def test_the_config_is_frozen_all_the_way():
         ("learning_rate=1", "did you mean .*sft.learning_rate"),
         ("sed=1", r"did you mean seed\b"),
         ("modle=demo", r"did you mean model\? "),
-        ("method=dpo_bth", r"did you mean dpo_both\? \(method may be: dpo_both, .*sft_neftune\)"),
+        ("method=dpo_bth", r"did you mean dpo_both\? \(method may be: data, dpo_both, .*sft_neftune\)"),
         ("model=poro", r"did you mean poro-34b\?"),
         ("experiment=tabel1", r"did you mean table1\?"),
         ("dpo_beta=0.2", r"dpo_beta may be: 0.01, 0.05, 0.1\)\. Any other beta: dpo.beta=0.2"),
@@ -432,8 +434,8 @@ def test_a_wrong_command_shows_no_traceback_in_a_shell(tmp_path):
 def test_help_and_cfg_are_hydras(capsys, monkeypatch, tmp_path):
     code, told, _ = ask(capsys, monkeypatch, "--help")
     assert code == 0
-    assert "data_mix: demo, en-fi, oasst1" in told
-    assert "method: dpo_both, dpo_en, dpo_fi, sft, sft_masked, sft_neftune" in told
+    assert "data_mix: demo, en-fi" in told
+    assert "method: data, dpo_both, dpo_en, dpo_fi, sft, sft_masked, sft_neftune" in told
     arguments = ("--cfg", "job", "mix=40pct", "dpo_beta=0.1", f"store={tmp_path / 'store'}")
     code, shown, _ = ask(capsys, monkeypatch, *arguments)
     assert code == 0

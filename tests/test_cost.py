@@ -500,7 +500,7 @@ def test_the_plan_shows_nodes_time_bill_and_memory(capsys: pytest.CaptureFixture
     assert float(total[6].replace(",", "")) == round(found.billed)
     assert "45 jobs; " in out
     assert f"{N:,} parameters" in out
-    assert "mix, pair, score ride along" in out
+    assert "pair, mix, score ride along" in out
 
 
 def test_the_document_for_programs_has_the_same_numbers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
+from experiment.engines.in_process import InProcessEngine
+from experiment.engines.shards import FILE
 from experiment.plan import Step
 from experiment.results import RESPONSES
 from experiment.sources.jsonl import read_jsonl, write_jsonl
 from experiment.sources.records import Message
 from experiment.sources.source import Source
-from experiment.stages import generate
-from experiment.stages.generate import PARTIAL
 from experiment.store import Store
 from experiment.training.chat import add_chat_format, encode_prompt
 from tests import models
@@ -36,6 +37,7 @@ QUESTIONS = (
     "Say hello to everyone at the bakery!",
 )
 NEW_TOKENS = 24
+PARTIAL = FILE.format(0)
 
 
 @pytest.fixture(scope="module", params=["bloom", "llama"])
@@ -159,24 +161,25 @@ class TestInterrupted:
     def whole(self, chat: tuple[Any, Any], prompts: Source, tmp_path: Path) -> tuple[Step, bytes]:
         """(step, what an undisturbed run writes)."""
         store, model = new_store(tmp_path / "whole", chat)
-        step = models.generate_step(model, prompts, batch_size=3)
+        step = models.generate_step(model, prompts, batch_size=2)
+        step = replace(step, execution={**step.execution, "generate": {"batch_size": 2, "shard_rows": 3}})
         return step, (models.finish(store, step) / RESPONSES).read_bytes()
 
     def interrupted(self, folder: Path, chat: tuple[Any, Any], step: Step) -> tuple[Store, Path]:
-        """A store whose step was stopped after two of four batches, and the file it left."""
+        """A store whose step was stopped in the third of four shards, and the file it left."""
         store, _ = new_store(folder, chat)
 
         def stop(done: int, _of: int) -> None:
-            if done >= 6:
+            if done > 6:
                 raise KeyError("stopped")
 
         assert models.attempt(store, step, stop).state == "failed"
         partial = store.work("generate", step.fingerprint) / PARTIAL
-        assert len(partial.read_text(encoding="utf-8").splitlines()) == 6
+        assert [len(shard) for _, shard in read_jsonl(partial)] == [3, 3]
         return store, partial
 
     @pytest.mark.parametrize(
-        "damage", ["none", "torn line", "torn character", "half a batch", "half a batch, torn", "all"]
+        "damage", ["none", "torn line", "torn character", "a shard less", "a shard less, torn", "the first less", "all"]
     )
     def test_it_ends_as_if_undisturbed(
         self, chat: tuple[Any, Any], whole: tuple[Step, bytes], tmp_path: Path, damage: str
@@ -189,9 +192,10 @@ class TestInterrupted:
             {
                 "none": content,
                 "torn line": content[:-9],
-                "torn character": content + '{"key": 93, "response": "ä'.encode()[:-1],
-                "half a batch": b"".join(lines[:4]),
-                "half a batch, torn": b"".join(lines[:4]) + lines[4][:20],
+                "torn character": content + '{"93": {"text": "ä'.encode()[:-1],
+                "a shard less": lines[0],
+                "a shard less, torn": lines[0] + lines[1][:20],
+                "the first less": lines[1],
                 "all": b"",
             }[damage]
         )
@@ -200,17 +204,20 @@ class TestInterrupted:
         assert [path.name for path in folder.iterdir() if path.name not in ("manifest.json", RESPONSES)] == []
         assert models.summary(store, step)["prompts"] == len(QUESTIONS)
 
+    @pytest.mark.parametrize("shard_rows", [3, 4, 100])
     def test_what_is_there_is_not_generated_again(
-        self, chat: tuple[Any, Any], whole: tuple[Step, bytes], tmp_path: Path
+        self, chat: tuple[Any, Any], whole: tuple[Step, bytes], tmp_path: Path, shard_rows: int
     ) -> None:
         step, _ = whole
         store, partial = self.interrupted(tmp_path / "broken", chat, step)
-        rows = [json.loads(line) for line in partial.read_text(encoding="utf-8").splitlines()]
-        for row in rows:
-            row["response"] = "kept"
-        write_jsonl(partial, rows)
+        shards = [json.loads(line) for line in partial.read_text(encoding="utf-8").splitlines()]
+        for shard in shards:
+            for answer in shard.values():
+                answer["text"] = "kept"
+        write_jsonl(partial, shards)
+        step = replace(step, execution={**step.execution, "generate": {"batch_size": 2, "shard_rows": shard_rows}})
         models.finish(store, step)
-        kept = {row["key"] for row in rows}
+        kept = {int(key) for shard in shards for key in shard}
         assert {row["key"] for row in responses(store, step) if row["response"] == "kept"} == kept
 
     def test_a_kill_before_publishing_loses_no_answer(
@@ -226,5 +233,6 @@ class TestInterrupted:
             patch.setattr(Store, "publish", killed)
             assert models.attempt(store, step).state == "failed"
         assert (store.work("generate", step.fingerprint) / RESPONSES).read_bytes() == expected
-        monkeypatch.setattr(generate, "_answer", killed)
+        for name in ("answer", "_load"):
+            monkeypatch.setattr(InProcessEngine, name, killed)
         assert (models.finish(store, step) / RESPONSES).read_bytes() == expected

@@ -15,7 +15,7 @@ PACKAGES = ("experiment", "launchers", "analysis", "hydra_plugins")
 OURS = {*PACKAGES, "conf", "tests"}
 
 HEAVY = {"torch", "transformers", "trl", "datasets", "tokenizers", "accelerate", "deepspeed", "peft", "vllm", "wandb"}
-MAY_TRAIN = ("experiment/stages/", "experiment/training/")
+MAY_TRAIN = ("experiment/stages/", "experiment/training/", "experiment/engines/")
 # Heavy only once called: reading from the hub, and asking the checkers.
 INSIDE_FUNCTIONS = {
     "experiment/ranks.py": {"torch"},
@@ -25,7 +25,19 @@ INSIDE_FUNCTIONS = {
 }
 
 # What the analysis may know of the experiment: what came out, and how it is stored, counted and put into words.
-FOR_ANALYSIS = {"results", "store", "metrics", "errors", "scoring", "fingerprint", "provenance", "sources", "suggest"}
+FOR_ANALYSIS = {
+    "results",
+    "store",
+    "metrics",
+    "errors",
+    "scoring",
+    "fingerprint",
+    "provenance",
+    "sources",
+    "suggest",
+    "cleaning",
+    "quality",
+}
 
 
 def modules(*packages: str) -> list[Path]:
@@ -120,7 +132,7 @@ def test_only_stages_and_training_touch_the_heavy_libraries():
 def test_the_list_of_stages_stays_light():
     light = ROOT / "experiment" / "stages" / "__init__.py"
     assert not {found.split(".")[0] for found, _ in imports(light)} & HEAVY
-    for stage in ("mix", "pair", "score"):
+    for stage in ("mix", "pair", "quality", "score"):
         wrong = {
             found for found, now in imports(light.with_name(f"{stage}.py")) if now and found.split(".")[0] in HEAVY
         }
@@ -135,11 +147,17 @@ DOORS = (
     "launchers.__main__",
     "analysis.__main__",
     "experiment.stages.score",
+    "experiment.stages.quality",
+    "analysis.translation",
+    "analysis.quality",
+    "analysis.funnel",
 )
 
 
 def test_every_front_door_opens_without_them():
-    heavy = sorted(HEAVY | {"pandas", "matplotlib", "scipy", "lm_eval", "nltk", "langdetect"})
+    heavy = sorted(
+        HEAVY | {"pandas", "matplotlib", "scipy", "lm_eval", "nltk", "langdetect", "sacrebleu", "sentencepiece"}
+    )
     code = (
         f"import importlib, sys\nfor door in {DOORS}:\n    importlib.import_module(door)\n"
         f"    print(door, [name for name in {heavy} if name in sys.modules])"

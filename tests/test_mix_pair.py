@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from experiment.errors import DataError
 from experiment.plan import make_step
+from experiment.sources.jsonl import write_jsonl
 from experiment.sources.records import Message, Reply, ReplyGroup
 from experiment.sources.source import Source
 from experiment.stages import mix, pair
@@ -99,6 +100,43 @@ def test_a_mix_is_all_source_rows_and_the_first_target_rows(tmp_path_factory, si
     assert (summary["source_rows"], summary["target_rows"], summary["rows"]) == (30, kept, 30 + kept)
 
 
+def test_the_mix_tells_where_its_rows_are_from(tmp_path, sides):
+    summary, _ = mixed(tmp_path, sides, 50)
+    told = summary["sources"]
+    assert {role: (found["where"], found["language"], found["rows"]) for role, found in told.items()} == {
+        "source": (sides["source"].path, "en", 30),
+        "target": (sides["target"].path, "fi", 17),
+    }
+    assert set(mixed(tmp_path, sides, 0)[0]["sources"]) == {"source"}
+
+
+@given(percent=st.integers(6, 100), seed=st.integers(0, 9))
+def test_target_rows_made_by_the_plan_are_mixed_like_those_of_a_source(tmp_path_factory, sides, percent, seed):
+    folder = tmp_path_factory.getbasetemp() / "made"
+    path = sides["target"].path
+    assert path is not None
+    store = Store(folder)
+    rows = [{**row, "language": "fi"} for row in map(json.loads, Path(path).read_text().splitlines())]
+    artifact = store.artifact("clean", "0123456789abcdef")
+    artifact.mkdir(parents=True, exist_ok=True)
+    write_jsonl(artifact / mix.MADE, rows)
+    english = sides["source"]
+    step = make_step(
+        "mix",
+        settings={"percent": percent, "seed": seed, "source": english.identity()},
+        inputs={"target": "clean/0123456789abcdef"},
+        execution={"sources": {"source": {"reader": "conversations", "language": "en", "path": english.path}}},
+    )
+    work = folder / step.fingerprint
+    work.mkdir(exist_ok=True)
+    summary = mix.run(Task(step, store, work, lambda done, total: None))
+    assert summary["sources"]["target"] == {"artifact": "clean/0123456789abcdef", "rows": 17}
+    found = [json.loads(line) for line in (work / mix.ROWS).read_text().splitlines()]
+    assert [row["id"] for row in found] == mixed(folder, sides, percent, seed)[1]
+    assert {row["language"] for row in found} == {"en", "fi"}
+    assert (summary["target_rows"], summary["rows"]) == (mix.share(17, percent), len(found))
+
+
 @given(one=st.integers(6, 100), other=st.integers(6, 100))
 def test_mixes_are_nested(tmp_path_factory, sides, one, other):
     folder = tmp_path_factory.getbasetemp() / "mixes"
@@ -179,7 +217,15 @@ def test_the_stage_writes_pairs_and_counts_ties(tmp_path):
         tmp_path, ("p", "bad", 1), ("q", "x", 2), ("p", "good", 4), ("q", "y", 2), ("r", "a", 3), ("r", "b", 0)
     )
     made = task(tmp_path, "pair", {"choice": "best_worst"}, source=source)
-    assert pair.run(made) == {"prompts": 3, "tied_prompts": 1, "pairs": 2}
+    summary = pair.run(made)
+    assert {name: summary[name] for name in ("prompts", "tied_prompts", "pairs")} == {
+        "prompts": 3,
+        "tied_prompts": 1,
+        "pairs": 2,
+    }
+    told = summary["sources"]["source"]
+    assert (told["where"], told["rows"], told["licence"]) == (source.path, 3, "not stated")
+    assert told["sha256"] == made.settings["source"]["sha256"]
     rows = [json.loads(line) for line in (made.work / pair.ROWS).read_text().splitlines()]
     assert [(row["chosen"], row["rejected"], row["language"]) for row in rows] == [
         ("good", "bad", "en"),

@@ -267,7 +267,7 @@ def test_steps_are_told_apart_by_what_their_runs_have_in_common(store):
     assert sum(len(step["runs"]) for step in steps) == sum(len(run.steps) for run in runs)
     assert [step["stage"] for step in steps] == sorted(
         (step["stage"] for step in steps),
-        key=("pretrain", "mix", "pair", "sft", "reference", "dpo", "generate", "score").index,
+        key=("pretrain", "pair", "mix", "sft", "reference", "dpo", "generate", "score").index,
     )
 
 

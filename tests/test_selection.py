@@ -48,8 +48,8 @@ def test_the_names_of_what_is_not_hashed_are_those_of_the_config():
         for field in dataclasses.fields(kind)
         if not field.metadata.get("hashed", True)
     }
-    # The place of a data file decides nothing, but is all there is to tell two of them apart by.
-    assert marked - {"path"} == NOT_HASHED
+    # The place of a data file decides nothing, but is all there is to tell two of them apart by; no name decides.
+    assert marked - {"path", "name"} == NOT_HASHED
 
 
 def test_runs_that_differ_in_their_seed_are_one_setting(store):

@@ -11,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from experiment.config import Config, accumulation, world_size
+from experiment.combinations import accumulation, world_size
+from experiment.config import Config
 from experiment.errors import KirjoError
 from experiment.resources import (
+    LIGHT,
     MANY_RANKS,
+    SHARED_OUT,
     Allocation,
     Launcher,
     Partition,
@@ -58,7 +61,7 @@ def test_every_launcher_takes_every_model(launcher, model):
     if config.launcher.site:
         for stage in STAGES:
             found = allocation(config, stage)
-            assert found.ranks == 1 or stage in MANY_RANKS
+            assert found.ranks == 1 or stage in (*MANY_RANKS, *SHARED_OUT)
 
 
 def test_the_34b_model_trains_on_lumi_as_in_the_paper():
@@ -83,13 +86,16 @@ def test_what_each_stage_gets_on_lumi():
         "pretrain": 1,
         "mix": 1,
         "pair": 1,
+        "translate": 4,
+        "clean": 1,
+        "quality": 1,
         "reference": 4,
         "generate": 4,
         "score": 1,
     }
     # 60 GB and 7 cores with each GCD are billed as that GCD alone (by slices of 64 GB and 8 cores).
     assert all(item.mem_gb == 60 * item.gpus_per_node for item in shared.values())
-    assert {found[stage].walltime_min for stage in ("mix", "pair", "score")} == {60}
+    assert {found[stage].walltime_min for stage in LIGHT} == {60}
 
 
 def test_what_needs_one_gpu_shares_a_node_and_a_full_node_is_whole():

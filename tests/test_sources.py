@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from experiment.errors import DataError
 from experiment.plan import make_step
-from experiment.sources import oasst
 from experiment.sources.jsonl import read_jsonl, write_jsonl
 from experiment.sources.read import read_conversations, read_prompts, read_reply_groups, read_texts
-from experiment.sources.records import Message, Reply
+from experiment.sources.records import Conversation, Message, Reply, ReplyGroup
 from experiment.sources.source import Source, folder_digest
 from experiment.stages.pair import make_pairs
 from experiment.store import Store
@@ -128,34 +127,42 @@ def trees(tmp_path) -> str:
     return write(tmp_path / "trees.jsonl", *TREE)
 
 
+def branches(path: str, language: str) -> list[Conversation]:
+    return read_conversations(Source(reader="oasst", language=language, path=path))
+
+
+def groups_of(path: str, language: str) -> list[ReplyGroup]:
+    return read_reply_groups(Source(reader="oasst", language=language, path=path))
+
+
 def test_a_conversation_follows_the_best_ranked_reply(trees):
-    (found,) = oasst.conversations(trees, "en")
+    (found,) = branches(trees, "en")
     assert found.id == "r"
     assert [message.content.split()[0] for message in found.messages] == ["r", "a0", "p", "b"]
     assert [message.role for message in found.messages] == ["user", "assistant"] * 2
 
 
 def test_both_languages_have_the_same_structure(trees):
-    en, fi = (oasst.conversations(trees, language) for language in ("en", "fi"))
+    en, fi = (branches(trees, language) for language in ("en", "fi"))
     assert [row.id for row in en] == [row.id for row in fi]
     assert fi[0].messages[1] == Message("assistant", "a0 suomeksi")
 
 
 def test_a_ranked_reply_goes_before_an_unranked_one(tmp_path):
     rows = [node("r", None, "prompter"), node("x", "r", "assistant"), node("y", "r", "assistant", 5)]
-    (found,) = oasst.conversations(write(tmp_path / "t.jsonl", *rows), "en")
+    (found,) = branches(write(tmp_path / "t.jsonl", *rows), "en")
     assert found.messages[1].content == "y in English"
-    (found,) = oasst.conversations(write(tmp_path / "t.jsonl", *rows[:2], node("z", "r", "assistant")), "en")
+    (found,) = branches(write(tmp_path / "t.jsonl", *rows[:2], node("z", "r", "assistant")), "en")
     assert found.messages[1].content == "x in English"
 
 
 def test_a_child_may_stand_before_its_parent(tmp_path):
     path = write(tmp_path / "t.jsonl", *reversed(TREE))
-    assert [message.content.split()[0] for message in oasst.conversations(path, "en")[0].messages][:2] == ["r", "a0"]
+    assert [message.content.split()[0] for message in branches(path, "en")[0].messages][:2] == ["r", "a0"]
 
 
 def test_a_reply_group_is_a_prompt_with_several_ranked_replies(trees):
-    (found,) = oasst.reply_groups(trees, "fi")
+    (found,) = groups_of(trees, "fi")
     assert found.id == "r"
     assert found.prompt == (Message("user", "r suomeksi"),)
     assert set(found.replies) == {Reply(f"a{rank} suomeksi", -float(rank)) for rank in range(3)}
@@ -163,7 +170,7 @@ def test_a_reply_group_is_a_prompt_with_several_ranked_replies(trees):
 
 def test_a_reply_group_deep_in_a_tree_knows_what_led_to_it(tmp_path):
     more = (node("c0", "last", "assistant", 0), node("c1", "last", "assistant", 1))
-    groups = oasst.reply_groups(write(tmp_path / "t.jsonl", *TREE, *more), "en")
+    groups = groups_of(write(tmp_path / "t.jsonl", *TREE, *more), "en")
     deep = next(group for group in groups if group.id == "last")
     assert [message.content.split()[0] for message in deep.prompt] == ["r", "a0", "p", "b", "last"]
 
@@ -183,14 +190,17 @@ def test_a_reply_group_deep_in_a_tree_knows_what_led_to_it(tmp_path):
 def test_a_broken_tree_is_named(tmp_path, row, message):
     path = write(tmp_path / "t.jsonl", node("r", None, "prompter"), row)
     with pytest.raises(DataError, match=message):
-        oasst.conversations(path, "en")
+        branches(path, "en")
 
 
 def test_a_message_whose_parent_is_not_there_is_passed_over_with_its_answers(tmp_path, trees):
     orphans = (node("x", "gone", "prompter"), node("y", "x", "assistant", 0), node("z", "x", "assistant", 1))
     path = write(tmp_path / "t.jsonl", *orphans, *TREE)
-    assert oasst.conversations(path, "en") == oasst.conversations(trees, "en")
-    assert oasst.reply_groups(path, "en") == oasst.reply_groups(trees, "en")
+    assert branches(path, "en") == branches(trees, "en")
+    assert groups_of(path, "en") == groups_of(trees, "en")
+    dropped: Counter[str] = Counter()
+    read_conversations(Source(reader="oasst", language="en", path=path), dropped)
+    assert dropped == {"messages without the one they answer": 3}
     with pytest.raises(DataError, match="no rows are left"):
         read_conversations(Source(reader="oasst", language="en", path=write(tmp_path / "o.jsonl", *orphans)))
 
@@ -230,7 +240,7 @@ def test_conversations_with_and_without_a_system_turn(tmp_path):
         tmp_path / "c.jsonl", {"messages": turns("a", "b")}, {"id": 7, "messages": system + turns("c", "d")}
     )
     assert found[0].messages == (Message("user", "a"), Message("assistant", "b"))
-    assert found[1].id == "7"
+    assert [row.id for row in found] == ["1", "7"], "where the file lies is no part of it"
     assert found[1].messages[0].role == "system"
 
 
@@ -244,9 +254,21 @@ def test_conversations_with_and_without_a_system_turn(tmp_path):
         (turns("a", " \n"), r"turn 2 \(assistant\) is empty"),
         ([{"role": "system", "content": "x"}], "has no turns"),
         ([], "line 2: expected a list of turns in column 'messages'"),
-        ("text", "line 2: expected a list of turns in column 'messages'; columns: messages"),
-        ([{"role": "robot", "content": "x"}], "line 2: expected turns with a role of system, user or assistant"),
-        ([{"role": "user", "content": None}], "line 2: a turn of the user has no text"),
+        ("text", "line 2: expected a list of turns in column 'messages'; columns: messages; got 'text'"),
+        (None, "line 2: expected a list of turns in column 'messages'; columns: messages; got null"),
+        (
+            [{"role": "robot", "content": "x"}],
+            r"line 2, turn 1: expected turns with a role of system, user or assistant; got 'robot'; "
+            r"say what it is with roles: \{robot: user\}",
+        ),
+        ([*turns("a", "b"), None], "line 2, turn 3: expected turns with a role of .*; got null"),
+        ([{"role": None, "content": "x"}], "line 2, turn 1: expected turns with a role of .*; got null"),
+        ([{"role": "user", "content": None}], r"line 2: turn 1 \(user\) is empty"),
+        ([{"role": "user", "content": 3}], "line 2, turn 1: expected a text in column 'content'; .*; got int 3"),
+        (
+            [{"from": "user", "value": "x"}],
+            r"line 2, turn 1: expected a role in column 'role'; columns: from, value; did you mean columns.role=from\?",
+        ),
     ],
 )
 def test_a_conversation_that_no_template_should_render(tmp_path, messages, message):
@@ -295,7 +317,7 @@ def test_replies_of_a_prompt_stand_together_and_a_tie_makes_no_pair(tmp_path):
 
 @pytest.mark.parametrize("score", [None, "4", float("nan"), float("inf"), True])
 def test_a_score_that_is_no_number_is_named(tmp_path, score):
-    with pytest.raises(DataError, match=r"h.jsonl, line 2: expected .* a number as helpfulness"):
+    with pytest.raises(DataError, match=r"h.jsonl, line 2: expected a finite number in column 'helpfulness'"):
         pairs(tmp_path / "h.jsonl", scored("p", "a", 4), scored("p", "b", score))
 
 

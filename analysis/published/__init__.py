@@ -34,6 +34,25 @@ class Source:
     page: str  # "?" where it is not known
 
 
+@dataclass(frozen=True)
+class PublishedCleaning:
+    """How many rows came and how many were left, of ``conversations`` or ``pairs``."""
+
+    label: str
+    rows_in: int
+    rows_out: int
+
+
+@dataclass(frozen=True)
+class PublishedScore:
+    """A published spBLEU: of which system, on which test set, in which direction (``en-fi``)."""
+
+    system: str
+    test: str
+    direction: str
+    value: float
+
+
 def source() -> str:
     """Where the values come from."""
     return str(_document()["source"])
@@ -60,9 +79,35 @@ def rows(table: str) -> dict[Any, PublishedRow]:
     }
 
 
-@functools.lru_cache(maxsize=1)
-def _document() -> dict[str, Any]:
-    text = resources.files(__package__).joinpath("finnish-post-training.yaml").read_text(encoding="utf-8")
+def cleaning() -> dict[str, PublishedCleaning]:
+    """Rows before and after cleaning, by kind."""
+    return {kind: PublishedCleaning(**row) for kind, row in _document()["cleaning"]["rows"].items()}
+
+
+def translation() -> list[PublishedScore]:
+    """What was published of translation quality."""
+    return [PublishedScore(**row) for row in _document(_PORO)["translation"]["rows"]]
+
+
+def translation_shots() -> int:
+    """How many examples stood before every line."""
+    return int(_document(_PORO)["translation"]["shots"])
+
+
+def translation_source() -> str:
+    """Where these values come from, with what they were measured on."""
+    document = _document(_PORO)
+    found = document["translation"]
+    tests = " and ".join(test["label"] for test in found["tests"].values())
+    return f"{document['source']} ({tests}; {found['shots']} examples, tokenizer {found['tokenizer']})"
+
+
+_PAPER, _PORO = "finnish-post-training.yaml", "poro-34b.yaml"
+
+
+@functools.lru_cache(maxsize=4)
+def _document(file: str = _PAPER) -> dict[str, Any]:
+    text = resources.files(__package__).joinpath(file).read_text(encoding="utf-8")
     document = yaml.safe_load(text)
     assert isinstance(document, dict)
     return document

@@ -17,7 +17,19 @@ from experiment.results import RunResult
 from experiment.store import Store
 
 # In order of work; a run without DPO has nothing between sft and generate.
-STAGES = ("pretrain", "mix", "pair", "sft", "reference", "dpo", "generate", "score")
+STAGES = (
+    "pretrain",
+    "pair",
+    "translate",
+    "clean",
+    "quality",
+    "mix",
+    "sft",
+    "reference",
+    "dpo",
+    "generate",
+    "score",
+)
 
 # Axes that tell no reader which runs are meant.
 _NOT_IN_LABELS = ("settings", "source_language", "target_language")

@@ -60,7 +60,7 @@ def _likeness(
     ranks = resources.get("nodes", 1) * resources.get("ranks_per_node", 1)
     parallel = (execution.get("parallel") or {}).get("name", "single")
     # What a stage's time is not proportional to, but hangs on.
-    limit = settings.get("max_new_tokens") if stage == "generate" else None
+    limit = {"generate": settings.get("max_new_tokens"), "translate": settings.get("kind")}.get(stage)
     return (known.model(key), known.precision(key), ranks, resources.get("gpus_per_rank", 0), parallel, limit)
 
 

@@ -217,6 +217,9 @@ def memory_of(step: Step, shape: Shape | None, precision: str | None) -> Memory 
     if step.stage == "generate":
         batch = step.execution["generate"]["batch_size"]
         return memory.generating(shape, precision, batch, step.settings["max_new_tokens"])
+    if step.stage == "translate" and "served" not in step.settings:
+        batch = step.execution["translate"]["batch_size"]
+        return memory.generating(shape, precision, batch, step.settings["translate"]["context"])
     return None
 
 

@@ -12,7 +12,7 @@ from experiment.cost.estimate import Estimate, estimate_plan, memory_of, setup_o
 from experiment.cost.memory import GB, Memory, Setup
 from experiment.errors import KirjoError
 from experiment.plan import Plan, Step
-from experiment.resources import MANY_RANKS, Site
+from experiment.resources import MANY_RANKS, SHARED_OUT, Site
 
 MOST_RANKS = 4096
 
@@ -142,11 +142,11 @@ def _inference_remedies(step: Step, estimate: Estimate, gpu: float, most: float)
     gpus = math.ceil(estimate.memory.total / gpu)
     if gpus <= most:
         yield f"launcher.resources.{step.stage}.gpus_per_rank={gpus}"
-    section, option = ("generate", "batch_size") if step.stage == "generate" else ("reference", "micro_batch")
+    section, option = (step.stage, "batch_size") if step.stage in SHARED_OUT else ("reference", "micro_batch")
     size = step.execution[section][option]
     while size > 1:
         size //= 2
-        smaller = replace(step, execution={**step.execution, section: {option: size}})
+        smaller = replace(step, execution={**step.execution, section: {**step.execution[section], option: size}})
         need = memory_of(smaller, estimate.shape, estimate.precision)
         if need is not None and need.total <= estimate.available:
             yield f"{'dpo' if section == 'reference' else section}.{option}={size} ({_gb(need.total)} GB)"

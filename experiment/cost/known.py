@@ -79,7 +79,8 @@ class Known:
             return None
         settings, inputs = seen
         said = settings.get("training", settings).get("precision")
-        return str(said) if said else (self.precision(inputs["model"]) if "model" in inputs else "")
+        upstream = inputs.get("model") or inputs.get("base")
+        return str(said) if said else (self.precision(upstream) if upstream else "")
 
     def finished(self, stage: str) -> list[Manifest]:
         """The manifests of a stage's newest finished steps, the newest first."""

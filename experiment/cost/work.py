@@ -9,10 +9,11 @@ from typing import Any
 
 from experiment.cost.known import Known
 from experiment.plan import Step
+from experiment.resources import MANY_RANKS
 from experiment.stages.mix import share
 
 # A row a line, as nothing that a reader would put together or leave out.
-_ROW_A_LINE = ("conversations", "ifeval")
+_ROW_A_LINE = ("conversations", "pairs", "ifeval")
 _COUNTED_MB = 64
 
 
@@ -41,7 +42,7 @@ def work_of(step: Step, known: Known) -> Work:
     settings = step.settings
     training = settings.get("training", {})
     epochs = float(training.get("epochs", 1))
-    if rows is None or step.stage in ("mix", "pair", "generate", "score"):
+    if rows is None or step.stage not in (*MANY_RANKS, "reference"):
         return Work(rows, epochs)
     counted = _counted_tokens(step, known)
     if counted is not None:
@@ -71,11 +72,20 @@ def _rows(key: str, known: Known) -> int | None:
         return rows_of(step.inputs["mix" if step.stage == "sft" else "pairs"], known)
     if step.stage == "dpo":
         return _sum([rows_of(step.inputs[role], known) for role in step.inputs if role.startswith("reference.")])
+    upstream = next((step.inputs[role] for role in ("translated", "pairs") if role in step.inputs), None)
+    if upstream is not None:  # translate, clean, quality: at most all of what they are given
+        return rows_of(upstream, known)
     sources = step.execution.get("sources", {})
     if step.stage == "mix":
-        target = source_rows(sources["target"]) if "target" in sources else 0
+        target: int | None = 0
+        if "target" in step.inputs:
+            target = rows_of(step.inputs["target"], known)
+        elif "target" in sources:
+            target = source_rows(sources["target"])
         kept = None if target is None else share(target, step.settings["percent"])
         return _sum([source_rows(sources["source"]), kept])
+    if step.stage == "translate":  # its other sources are the examples
+        return source_rows(sources["source"])
     return _sum([source_rows(source) for source in sources.values()])
 
 

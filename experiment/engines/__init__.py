@@ -1,1 +1,1 @@
-"""Generation engines: prompts in, greedy answers out; in this process, by vLLM, or by a server that speaks OpenAI's API."""
+"""Generation engines, requests in and greedy answers out: in this process, by vLLM, or by an OpenAI-like server."""

@@ -27,8 +27,8 @@ class Request:
 class Answer:
     """What an engine gives back.
 
-    ``text`` ends before the first stop text; ``tokens`` counts what was generated, without the end token; ``finished``: it
-    ended by itself or at a stop text, and was not cut off at the limit.
+    ``text`` ends before the first stop text; ``tokens`` counts what was generated, a stop text too but not the end
+    token; ``finished``: it ended by itself or at a stop text, and was not cut off at the limit.
     """
 
     text: str
@@ -41,14 +41,14 @@ Done = Callable[[str, Answer], None]
 
 
 class Engine(Protocol):
-    """Answers requests; used as a context manager, which ends what it started (a server, processes)."""
+    """Answers requests. A context manager: what the first request starts (a model, a server) ends with it."""
 
     def answer(self, requests: Sequence[Request], done: Done) -> None:
         """Answer all requests; ``done(id, answer)`` is called once for each, in any order."""
         ...
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """The length of each text in the model's tokens, without special ones; an upper estimate where they are not known."""
+        """The length of each text in tokens, without special ones; an upper estimate where they are not known."""
         ...
 
     def __enter__(self) -> Engine:

@@ -54,13 +54,22 @@ def hub_rows(source: Source) -> Iterator[dict[str, Any]]:
             raise FileNotFoundError("this revision is not in the cache")
     except Exception as error:  # noqa: BLE001 - datasets raises a dozen kinds for "cannot be had"
         raise DataError(
-            f"cannot load {source.hub} at revision {source.revision} from the hub or its cache: "
-            f"{type(error).__name__}: {_first_line(error)}. "
+            f"cannot load {source.hub} at revision {source.revision} from the hub or its cache: {_why(error, source)}. "
             "Fetch it where there is network (the same command with prefetch=true; the cache is in HF_HOME), "
             "or give a local copy with path=FILE"
         ) from None
     for row in rows:
         yield dict(row)
+
+
+def _why(error: Exception, source: Source) -> str:
+    """``datasets`` has one error for all that can be wrong with a repository; the hub itself tells more."""
+    if not isinstance(error, KirjoError) and prepared_folder(source) is None:
+        try:
+            current_commit("dataset", str(source.hub), source.revision)
+        except KirjoError as told:
+            return str(told)
+    return str(explained(error, "dataset", str(source.hub), source.revision))
 
 
 def prepared(source: Source) -> Any:
@@ -69,7 +78,7 @@ def prepared(source: Source) -> Any:
     Raises:
         DataError: the cache holds several subsets of it, and the source names none.
     """
-    folder = _prepared_folder(source)
+    folder = prepared_folder(source)
     if folder is None:
         return None
     from datasets.packaged_modules.cache.cache import Cache
@@ -80,7 +89,7 @@ def prepared(source: Source) -> Any:
     return builder.as_dataset(split=source.split or "train")
 
 
-def _prepared_folder(source: Source) -> Path | None:
+def prepared_folder(source: Source) -> Path | None:
     """<cache>/<owner>___<name>/<subset>/<version>/<commit>: where ``datasets`` puts what it has prepared."""
     if not is_commit(source.revision):
         return None
@@ -158,7 +167,7 @@ def fetch_rows(source: Source) -> Fetched:
     """
     from datasets import load_dataset
 
-    name, there = str(source.hub), _prepared_folder(source) is not None
+    name, there = str(source.hub), prepared_folder(source) is not None
     if not there:
         # ``datasets`` has one error for all that can be wrong with a repository.
         current_commit("dataset", name, source.revision)
@@ -168,7 +177,7 @@ def fetch_rows(source: Source) -> Fetched:
         prepared(source)  # has it this split?
     except Exception as error:  # noqa: BLE001
         raise explained(error, "dataset", name, source.revision) from None
-    folder = _prepared_folder(source)
+    folder = prepared_folder(source)
     if folder is None:
         raise NoNetwork(_unreachable("dataset", name, "only another revision of it is in the cache"))
     files = [path for path in folder.iterdir() if path.is_file()]

@@ -5,28 +5,36 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, NonNegativeInt, PositiveInt
+from pydantic import BeforeValidator, ConfigDict, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from experiment.errors import DataError
+from experiment.sources.columns import Columns, check_mapping
 
-Reader = Literal["demo", "oasst", "conversations", "scored_pairs", "ifeval", "text"]
+Reader = Literal["demo", "oasst", "conversations", "scored_pairs", "pairs", "lines", "ifeval", "text"]
 
 # Bumped when a reader turns the same bytes into other rows.
 READER_VERSIONS: dict[str, int] = {
     "demo": 1,
     "oasst": 1,
     "conversations": 1,
-    "scored_pairs": 1,
+    "scored_pairs": 2,  # 2: the turns within a HelpSteer2 prompt are told apart
+    "pairs": 1,
+    "lines": 1,
     "ifeval": 1,
     "text": 1,
 }
 
-# Readers that stop after ``rows`` rows; to the others it would be a setting without effect.
-TAKES_ROWS = ("demo", "text")
+# A config file may say null, so that the command line can put a whole mapping there.
+Names = Annotated[dict[str, str], BeforeValidator(lambda value: {} if value is None else value)]
+
+# To the other readers these would be settings without effect.
+TAKES_ROWS = ("demo", "oasst", "conversations", "scored_pairs", "pairs", "lines", "text")
+MAY_DROP = ("oasst", "conversations", "scored_pairs", "pairs")
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -34,7 +42,8 @@ class Source:
     """One body of rows in one language.
 
     ``demo`` makes ``rows`` rows from ``seed``; the others read ``path`` (a local file) or, without a path, the
-    hub data set ``hub`` at the commit ``revision``.
+    hub data set ``hub`` at the commit ``revision``, of which ``rows`` are the first that the reader gives. ``columns``
+    and ``roles`` say what the set calls what the reader looks for (docs/data.md).
     """
 
     reader: Reader
@@ -46,7 +55,12 @@ class Source:
     split: str = "train"
     rows: PositiveInt | None = None
     seed: NonNegativeInt = 0
-    expected_rows: PositiveInt | None = None  # for estimates alone: no part of the identity, and not checked
+    columns: Names = field(default_factory=dict, hash=False)
+    roles: Names = field(default_factory=dict, hash=False)
+    on_empty: Literal["refuse", "drop"] = "refuse"
+    # No part of the identity, and not checked: for estimates, and for the record.
+    expected_rows: PositiveInt | None = None
+    licence: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a source that no reader could read."""
@@ -54,6 +68,9 @@ class Source:
             raise ValueError("the demo reader needs rows: how many to make")
         if self.rows is not None and self.reader not in TAKES_ROWS:
             raise ValueError(f"the {self.reader} reader reads all rows; only {', '.join(TAKES_ROWS)} take rows=N")
+        if self.on_empty == "drop" and self.reader not in MAY_DROP:
+            raise ValueError(f"on_empty=drop is for {', '.join(MAY_DROP)}; the {self.reader} reader leaves no row out")
+        check_mapping(self.reader, self.columns, self.roles)
 
     @property
     def where(self) -> str:
@@ -62,19 +79,27 @@ class Source:
 
     def identity(self) -> dict[str, Any]:
         """What decides this source's rows: content of a local file, revision on the hub, seed of the generator."""
-        shared: dict[str, Any] = {"reader": self.reader, "language": self.language}
-        if READER_VERSIONS[self.reader] != 1:
-            shared["reader_version"] = READER_VERSIONS[self.reader]
-        if self.rows is not None:
-            shared["rows"] = self.rows
+        shared: dict[str, Any] = {"reader": self.reader, "language": self.language, **self._changed()}
         if self.reader == "demo":
             return {**shared, "seed": self.seed, "generator": _generator_version()}
+        if not (self.path or self.hub):
+            return {**shared, "unset": True}  # nothing is read yet, by whatever version of the reader
+        if READER_VERSIONS[self.reader] != 1:
+            shared["reader_version"] = READER_VERSIONS[self.reader]
         if self.path:
             return {**shared, "sha256": content_digest(self.path)}
-        if self.hub:
-            place = {"hub": self.hub, "revision": self.revision, "subset": self.subset, "split": self.split}
-            return {**shared, **{key: value for key, value in place.items() if value is not None}}
-        return {**shared, "unset": True}
+        place = {"hub": self.hub, "revision": self.revision, "subset": self.subset, "split": self.split}
+        return {**shared, **{key: value for key, value in place.items() if value is not None}}
+
+    def _changed(self) -> dict[str, Any]:
+        """What decides the rows only where it is set: without it the identity is what it always was."""
+        found = {"rows": self.rows, "columns": self.columns, "roles": self.roles}
+        drop = {"on_empty": "drop"} if self.on_empty == "drop" else {}
+        return {**{name: value for name, value in found.items() if value}, **drop}
+
+    def named(self) -> Columns:
+        """The columns that the reader looks into."""
+        return Columns(self.reader, self.columns, self.roles)
 
     def unmet(self, option: str) -> list[str]:
         """What must be set before this source can be read, naming the config ``option`` it stands at."""

@@ -18,8 +18,11 @@ class Stage:
 
 STAGES: dict[str, Stage] = {
     "pretrain": Stage("experiment.stages.pretrain", 1),
-    "mix": Stage("experiment.stages.mix", 1),
     "pair": Stage("experiment.stages.pair", 1),
+    "translate": Stage("experiment.stages.translate", 1),
+    "clean": Stage("experiment.stages.clean", 1),
+    "quality": Stage("experiment.stages.quality", 1),
+    "mix": Stage("experiment.stages.mix", 1),
     "sft": Stage("experiment.stages.sft", 1),
     "reference": Stage("experiment.stages.reference", 1),
     "dpo": Stage("experiment.stages.dpo", 1),

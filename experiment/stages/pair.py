@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from experiment.errors import DataError
+from experiment.sources.account import account
 from experiment.sources.jsonl import read_jsonl, write_jsonl
 from experiment.sources.read import read_reply_groups
 from experiment.sources.records import Message, Reply, ReplyGroup
@@ -27,15 +29,16 @@ class Pair:
 
 
 def run(task: Task) -> dict[str, Any]:
-    """Write ``pairs.jsonl``; report prompts, ties and pairs."""
-    source = task.source("source", task.settings["source"])
-    groups = read_reply_groups(source)
+    """Write ``pairs.jsonl``; report prompts, ties and pairs, and the source they are from."""
+    source, dropped = task.source("source", task.settings["source"]), Counter[str]()
+    groups = read_reply_groups(source, dropped)
     pairs = [pair for group in groups for pair in make_pairs(group, task.settings["choice"])]
     if not pairs:
         raise DataError(f"{source.where}: none of {len(groups)} prompts has a better and a worse reply")
     write_jsonl(task.work / ROWS, (_row(pair, source.language) for pair in pairs))
     tied = sum(len({reply.score for reply in group.replies}) == 1 for group in groups)
-    return {"prompts": len(groups), "tied_prompts": tied, "pairs": len(pairs)}
+    told = account(source, len(groups), dropped)
+    return {"prompts": len(groups), "tied_prompts": tied, "pairs": len(pairs), "sources": {"source": told}}
 
 
 def make_pairs(group: ReplyGroup, choice: str) -> Iterator[Pair]:

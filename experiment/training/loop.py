@@ -12,7 +12,8 @@ import torch
 from transformers import TrainerCallback
 
 from experiment import stop
-from experiment.config import Training, accumulation
+from experiment.combinations import accumulation
+from experiment.config import Training
 from experiment.errors import KirjoError
 from experiment.sources.jsonl import write_jsonl
 from experiment.task import Task

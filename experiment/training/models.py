@@ -53,31 +53,31 @@ def load_base(task: Task) -> tuple[Any, Any]:
         ) from None
 
 
-def load_whole(folder: Path, dtype: str = "float32") -> tuple[Any, Any]:
+def load_whole(folder: Path | str, dtype: str = "float32", revision: str | None = None) -> tuple[Any, Any]:
     """(model, tokenizer) for one process that does not train: over all its GPUs if the first one cannot hold it.
 
     Without a GPU the model is in the host's memory; with one that holds it the caller decides where it goes.
     """
     import torch
 
-    if torch.cuda.device_count() < 2 or weights_bytes(folder, dtype) < WEIGHTS_SHARE * _gpu_bytes():
-        return load(folder, dtype)
+    if torch.cuda.device_count() < 2 or weights_bytes(folder, dtype, revision) < WEIGHTS_SHARE * _gpu_bytes():
+        return load(folder, dtype, revision)
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, device_map="auto")
-    return model, AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, revision=revision, dtype=dtype, device_map="auto")
+    return model, AutoTokenizer.from_pretrained(folder, revision=revision)
 
 
 # Of a GPU's memory; what passes need beside the weights (activations, cached keys and values) gets the rest.
 WEIGHTS_SHARE = 0.6
 
 
-def weights_bytes(folder: Path, dtype: str) -> int:
+def weights_bytes(folder: Path | str, dtype: str, revision: str | None = None) -> int:
     """Bytes of a checkpoint's weights as they will be in memory; ``auto`` is as they were saved."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, revision=revision)
     with torch.device("meta"):
         parameters = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
     saved = config.dtype or torch.float32

@@ -22,7 +22,8 @@ from torch.utils.data import Sampler
 from transformers import Trainer
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-from experiment.config import Training, accumulation
+from experiment.combinations import accumulation
+from experiment.config import Training
 from experiment.errors import KirjoError
 from experiment.resources import Parallel
 from experiment.task import Task

@@ -11,17 +11,22 @@ from experiment.sources.jsonl import read_jsonl
 
 TRANSLATED = "translated.jsonl"
 
-Kind = Literal["conversations", "pairs"]
-PartRole = Literal["system", "user", "assistant", "chosen", "rejected"]
+Kind = Literal["conversations", "pairs", "lines"]
+PartRole = Literal["system", "user", "assistant", "chosen", "rejected", "line"]
 
 
 @dataclass(frozen=True)
 class Part:
-    """One text of a row: a turn of the conversation or of the prompt, or a reply of a pair; ``source`` is what it was."""
+    """One text of a row: a turn of the conversation or of the prompt, or a reply of a pair; ``source`` is what it was.
+
+    ``empty`` and ``cut_off`` count the lines for which the model gave nothing, or did not come to an end.
+    """
 
     role: PartRole
     source: str
     text: str
+    empty: int = 0
+    cut_off: int = 0
 
 
 @dataclass(frozen=True)
