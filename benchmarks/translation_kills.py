@@ -2,9 +2,9 @@
 
     python -m benchmarks.translation_kills [kills=20] [rows=60] [override ...]
 
-The launcher or its worker is killed at a random moment of the translation, again and again, each time followed by the same
-command; when all kills are done the command may end. The translation must be that of an undisturbed run, byte for byte,
-and a kill may cost at most one shard of lines that were asked for before. Exit 1 if not.
+The launcher or its worker is killed at a random moment of the translation, again and again, each time followed by the
+same command; when all kills are done the command may end. The translation must be that of an undisturbed run, byte for
+byte, and a kill may cost at most one shard of lines that were asked for before. Exit 1 if not.
 """
 
 from __future__ import annotations

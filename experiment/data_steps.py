@@ -8,6 +8,7 @@ from typing import Any
 from experiment.chain import Chain, unmet_of
 from experiment.config import Config, identity
 from experiment.plan import Step, make_step
+from experiment.quality import versions
 from experiment.sources.source import Source
 from experiment.translation.recorded import shot_sources
 from experiment.translation.rows import Kind
@@ -205,7 +206,12 @@ def _add_round_trip(chain: Chain, part: str, forward: Step) -> None:
         chain.config.translate,
         inputs={"translated": forward.key},
     )
-    settings = {"metrics": ["chrf"], "source_language": mix.target_language, "target_language": mix.source_language}
+    settings = {
+        "metrics": ["chrf"],
+        "scorers": versions.identity(),
+        "source_language": mix.target_language,
+        "target_language": mix.source_language,
+    }
     chain.add(
         f"quality.{part}.round_trip",
         make_step(
@@ -226,6 +232,7 @@ def _add_scores(chain: Chain, role: str, translated: Step, references: Source, o
             "quality",
             settings={
                 "metrics": list(quality.metrics),
+                "scorers": versions.identity(),
                 "spbleu_tokenizer": quality.spbleu_tokenizer,
                 "source_language": translated.settings["source_language"],
                 "target_language": translated.settings["target_language"],

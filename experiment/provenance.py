@@ -30,6 +30,8 @@ PACKAGES = (
     "py3langid",
     "simplemma",
     "nltk",
+    "sacrebleu",
+    "sentencepiece",
     "hydra-core",
     "omegaconf",
     "deepspeed",

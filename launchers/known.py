@@ -15,9 +15,9 @@ from experiment.plan import Step, needed, targets
 from experiment.store import Store
 from launchers.slurm import ledger, plans
 
-# Who needs whom within a run whose plan was not kept (launcher=local); roles as `experiment.compile` names them, those of
-# a stage in general or one by its whole name, "*" the language (or other part) of both. A role that a run does not have is
-# left out; generate reads dpo, or sft if there is none, and reference the cleaned pairs where there are no others.
+# Who needs whom within a run whose plan was not kept (launcher=local); roles as `experiment.compile` names them, those
+# of a stage in general or one by its whole name, "*" the language (or other part) of both. A role that a run does not
+# have is left out; generate reads dpo, or sft if there is none, and reference the cleaned pairs if there are no others.
 _NEEDS = {
     "translate": ("pretrain",),
     "translate.preference": ("pretrain", "pair.??", "pair.???"),

@@ -26,7 +26,7 @@ Behaviour = Callable[[int, dict[str, Any]], "Reply | str | None"]
 
 
 def answer_to(asked: dict[str, Any]) -> tuple[str, str, int]:
-    """(text, finish reason, tokens): the words of the prompt backwards, each a token, up to a stop text or the limit."""
+    """(text, finish reason, tokens): the words of the prompt backwards, a token each, up to a stop or the limit."""
     said = asked["messages"][-1]["content"] if "messages" in asked else asked["prompt"]
     text, reason, count = "", "stop", 0
     for word in reversed(said.split(" ")):

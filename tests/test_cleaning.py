@@ -116,8 +116,9 @@ def test_what_the_source_has_too_is_no_fault():
 def test_a_line_left_in_among_others_is_found_and_a_title_in_english_is_not():
     source = f"{LONG[0]}\n{ENGLISH}\n{LONG[0]}"
     assert broken(source, f"{LONG[1]}\n{ENGLISH}\n{LONG[1]}") == ["copy"]
-    song = 'The song "The long and winding road" is sung by many people in the evening.'
-    assert broken(song, 'Laulua "The long and winding road" laulavat illalla monet ihmiset.') == []
+    song = 'The song "The long and winding road" is often sung in the evening by people who have been friends for long.'
+    text = 'Laulua "The long and winding road" laulavat iltaisin usein ihmiset, jotka ovat olleet pitkään ystäviä.'
+    assert broken(song, text) == []
 
 
 @pytest.mark.parametrize("mark", ["END", "<|user|>", "<|assistant|>"])

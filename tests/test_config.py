@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from experiment import config as door
 from experiment.__main__ import main
-from experiment.compile import compile_run
 from experiment.combinations import accumulation
+from experiment.compile import compile_run
 from experiment.config import Config
 from experiment.errors import KirjoError
 from experiment.sweep import Point, expand, quote_numbers

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from experiment.errors import DataError
 from experiment.sources.demo import conversations, lexicon, prompts, reply_groups, rows, sentences, texts
 from experiment.sources.demo.instructions import IDS, JSON, LOWERCASE
+from experiment.sources.demo.translations import sentences as sentence_pairs
+from experiment.sources.demo.translations import translation_pairs
 from experiment.sources.demo.turns import Turn
 
 LANGUAGES = ("en", "fi")
@@ -307,3 +309,34 @@ def test_json_answers_name_the_topic():
     answers = [e.turns[0].assistant("fi") for e in rows.held_out(200, 0) if JSON in e.turns[0].instruction_ids()]
     assert answers
     assert all({"nimi", "ammatti", "kaupunki"} <= set(json.loads(answer)) for answer in answers)
+
+
+# Translations
+
+
+def test_sentences_are_parallel_and_pairs_are_made_of_them():
+    en, fi = (sentence_pairs(language, 300, 5) for language in ("en", "fi"))
+    pairs = translation_pairs("en-fi", 300, 5)
+    assert len(set(en)) == 300
+    assert pairs == [f"<|user|>Käännä suomeksi: {a} <|assistant|>{b}" for a, b in zip(en, fi, strict=True)]
+    assert translation_pairs("en-fi", 20, 5) == pairs[:20]
+    assert translation_pairs("fi-en", 5, 5)[0].startswith("<|user|>Käännä englanniksi: ")
+
+
+def test_translation_pairs_hold_no_held_out_topic():
+    told = "\n".join(sentence_pairs("en", 2000, 11))
+    for exchange in rows.held_out(60, 4):
+        assert exchange.turns[0].user("en") not in told
+
+
+@pytest.mark.parametrize(
+    ("direction", "told"), [("en", "name two of en, fi"), ("en-en", "name two"), ("en-sv", "'sv'")]
+)
+def test_translations_that_it_cannot_make(direction, told):
+    with pytest.raises(DataError, match=told):
+        translation_pairs(direction, 3, 1)
+
+
+def test_more_sentences_than_there_are():
+    with pytest.raises(DataError, match=r"can make \d+ distinct sentences of seed 1, not 100000"):
+        sentence_pairs("en", 100000, 1)

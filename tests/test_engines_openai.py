@@ -319,7 +319,7 @@ class TestStarted:
         assert 1 <= len(found) <= 7
         assert time.monotonic() - begun < 20, "it does not go on asking a dead server"
 
-    @pytest.mark.parametrize("behaviour", ["family", "stubborn"])
+    @pytest.mark.parametrize("behaviour", ["family", pytest.param("stubborn", marks=pytest.mark.slow)])
     def test_nothing_of_it_is_left(self, tmp_path: Path, behaviour: str) -> None:
         with self.engine(tmp_path, behaviour) as engine:
             assert answers_of(engine) == RIGHT
@@ -348,11 +348,11 @@ class TestStarted:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
     def test_it_does_not_outlive_its_starter(self, tmp_path: Path, number: signal.Signals) -> None:
         code = (
-            "import time\nfrom pathlib import Path\nfrom tests import test_engines_openai as t\n"
-            f"with t.TestStarted().engine(Path({str(tmp_path)!r}), 'family') as engine:\n"
-            "    t.answers_of(engine)\n"
-            f"    Path({str(tmp_path / 'group')!r}).write_text(str(engine._server._process.pid))\n"
-            "    time.sleep(60)\n"
+            "import time\nfrom pathlib import Path\nfrom experiment.engines.serving import StartedServer\n"
+            f"server = StartedServer({self.command('family')!r}, 'toy', Path({str(tmp_path)!r}))\n"
+            "server.wait_until_ready(60)\n"
+            f"Path({str(tmp_path / 'group')!r}).write_text(str(server._process.pid))\n"
+            "time.sleep(60)\n"
         )
         starter = subprocess.Popen([sys.executable, "-c", code], cwd=ranked.ROOT)
         try:

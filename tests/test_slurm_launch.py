@@ -212,3 +212,23 @@ def test_a_requeued_job_of_many_ranks_goes_on_from_its_checkpoint(tmp_path):
     assert record["summary"]["resumed_from"] >= 5
     steps = [entry["step"] for entry in curve(store) if "loss" in entry]
     assert steps == list(range(1, len(steps) + 1))
+
+
+def test_translation_shared_out_over_ranks_is_that_of_one_process(tmp_path):
+    asked = ("method=data", "data_mix.target=translate", "method.preference=[]", "clean=none", "translate.shard_rows=4")
+    local, store = tmp_path / "local", tmp_path / "store"
+    found = sweeps.run(*asked, store=local)
+    assert found.returncode == 0, found.stderr
+    launch(*asked, "launcher.resources.translate.ranks=4", "launcher.resources.translate.nodes=2", store=store)
+    assert {run["state"] for run in settled(store)["runs"]} == {"done"}
+    (mine,), (theirs,) = (list(place.glob("translate/*/translated.jsonl")) for place in (local, store))
+    assert theirs.read_bytes() == mine.read_bytes()
+    manifest = json.loads(theirs.with_name("manifest.json").read_text())
+    assert (manifest["execution"]["ranks"], manifest["summary"]["distinct_lines"] > 4 * 4) == (4, True)
+
+
+def test_answers_shared_out_over_ranks_are_those_of_one_process(tmp_path, local_scores):
+    store = tmp_path / "store"
+    launch(*TABLE1, "launcher.resources.generate.ranks=2", "generate.shard_rows=2", store=store)
+    assert {run["state"] for run in settled(store)["runs"]} == {"done"}
+    assert sweeps.scores(store) == local_scores

@@ -1,4 +1,4 @@
-"""translate: every line once, all else byte for byte, whatever is interrupted; over a real server that goes by a rule."""
+"""translate: every line once, all else byte for byte, whatever is interrupted; over a server that goes by a rule."""
 
 from __future__ import annotations
 
@@ -108,6 +108,7 @@ def test_conversations_keep_turns_code_and_blank_lines(server, store, tmp_path):
         "lines": 8,
         "distinct_lines": 7,
         "split_lines": 0,
+        "distinct_pieces": 7,
         "empty": 0,
         "cut_off": 0,
         "new_tokens": 0,

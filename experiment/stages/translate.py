@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from experiment.task import Task
 from experiment.translation.prompts import Prompter, clean_answer
 from experiment.translation.recorded import prompter_of
 from experiment.translation.rows import TRANSLATED, Part, TranslatedRow, read_translated
-from experiment.translation.segments import Piece, pieces, rebuild, split_long
+from experiment.translation.segments import Piece, pieces, rebuild, sentences, split_long
 
 # Tokens by which a line may be longer within a prompt than alone: tokenizers may cut its ends otherwise there.
 _MARGIN = 8
@@ -115,11 +115,19 @@ def _lines(texts: Any, prompter: Prompter, engine: Engine) -> Lines:
             f"translate.context={prompter.settings.context}: take fewer examples (translate.shots), or a larger "
             "context if the model has one"
         )
-    cut = {line: [Piece(line, False)] if fits(line) else split_long(line, fits) for line in distinct}
+    cut = {line: _cut(line, prompter.settings.unit, fits) for line in distinct}
     parts = dict.fromkeys(piece.text for pieces_ in cut.values() for piece in pieces_ if not piece.keep)
     for part in parts:
         fits(part)
     return Lines(cut, {part: prompter.new_tokens(tokens[part]) for part in parts})
+
+
+def _cut(line: str, unit: str, fits: Callable[[str], bool]) -> list[Piece]:
+    """The pieces that a line is translated in."""
+    found: list[Piece] = []
+    for piece in sentences(line) if unit == "sentence" else [Piece(line, False)]:
+        found += [piece] if piece.keep or fits(piece.text) else split_long(piece.text, fits)
+    return found
 
 
 def _answer(task: Task, limits: dict[str, int], prompter: Prompter, engine: Engine) -> dict[str, Answer]:
@@ -196,6 +204,7 @@ def _summary(
         "lines": sum(per_text[part.source] for row in rows for part in row.parts),
         "distinct_lines": len(lines.pieces),
         "split_lines": sum(len(parts) > 1 for parts in lines.pieces.values()),
+        "distinct_pieces": len(answers),
         "empty": empty,
         "cut_off": cut_off,
         "new_tokens": sum(answer.tokens for answer in answers.values()),

@@ -62,6 +62,11 @@ def code_blocks(text: str) -> list[str]:
     return [*blocks, block] if block else blocks
 
 
+def sentences(line: str) -> list[Piece]:
+    """The sentences of a line, and the blanks between them."""
+    return _joined(_cut(line, _SENTENCE_END))
+
+
 def split_long(line: str, fits: Callable[[str], bool]) -> list[Piece]:
     """A line that is too long, as pieces that fit: as many whole sentences as go together, else words, else letters."""
     found: list[Piece] = []

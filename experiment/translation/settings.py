@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
@@ -52,7 +52,7 @@ class Translate:
     ``{trg}`` are the line and its translation, ``{source_language}`` and ``{target_language}`` the languages' names,
     ``{instruction}`` what the target language is asked for with. Lengths in tokens: an answer may have ``growth`` times
     the line's and ``SPARE`` more, never more than ``max_new_tokens``; a line for which prompt and answer do not fit
-    into ``context`` is split at its sentences.
+    into ``context`` is split at its sentences, with ``unit`` sentence every line.
     """
 
     name: str = field(metadata=NOT_HASHED)
@@ -68,6 +68,7 @@ class Translate:
     language_names: dict[str, str]
     instructions: dict[str, str]
     chat: bool = False
+    unit: Literal["line", "sentence"] = "line"
     round_trip: bool = field(default=False, metadata=NOT_HASHED)  # whether there is a step at all, and nothing of any
     engine: EngineName = field(default="transformers", metadata=NOT_HASHED)
     batch_size: PositiveInt = field(default=64, metadata=NOT_HASHED)

@@ -18,17 +18,29 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 def translation_pairs(direction: str, rows: int, seed: int) -> list[str]:
     """The first distinct sentences of the conversations of a seed, each with its translation: ``en-fi``, ``fi-en``."""
     source, target = _languages(direction)
+    pairs = _pairs(source, target, rows, seed)
+    return [f"<|user|>{INSTRUCTIONS[target]}: {before} <|assistant|>{after}" for before, after in pairs]
+
+
+def sentences(language: str, rows: int, seed: int) -> list[str]:
+    """Distinct sentences in one language; those of the other are their translations, line by line."""
+    known = checked(language, "texts", 0)
+    place = LANGUAGES.index(known)
+    return [pair[place] for pair in _pairs(LANGUAGES[0], LANGUAGES[1], rows, seed)]
+
+
+def _pairs(source: Language, target: Language, rows: int, seed: int) -> list[tuple[str, str]]:
     found: dict[str, str] = {}
     conversations = 256
     while len(found) < rows:
         for before, after in _sentences(source, target, conversations, seed):
             found.setdefault(before, after)
         if conversations == MOST_ROWS["conversations"] and len(found) < rows:
-            raise DataError(f"The demo can make {len(found)} distinct translation pairs of seed {seed}, not {rows}.")
+            raise DataError(
+                f"The demo can make {len(found)} distinct sentences of seed {seed}, not {rows}: ask for fewer."
+            )
         conversations = min(2 * conversations, MOST_ROWS["conversations"])
-    return [
-        f"<|user|>{INSTRUCTIONS[target]}: {before} <|assistant|>{after}" for before, after in list(found.items())[:rows]
-    ]
+    return list(found.items())[:rows]
 
 
 def _languages(direction: str) -> tuple[Language, Language]:
