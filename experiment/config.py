@@ -272,7 +272,8 @@ def _fault(fault: Any) -> str:
     elif fault["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         message = "is required but not set"
     came = fault.get("input")
-    shown = "" if not where or isinstance(came, dict | list) or "no such" in message else f" (came: {came!r})"
+    hide = not where or isinstance(came, dict | list) or "no such" in message or "looks like a secret" in message
+    shown = "" if hide else f" (came: {came!r})"
     return f"{where}: {message}{shown}" if where else message
 
 

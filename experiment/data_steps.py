@@ -175,13 +175,13 @@ def _identity(settings: Translate, languages: tuple[str, str]) -> dict[str, Any]
     found: dict[str, Any] = identity(settings)
     for name in ("language_names", "instructions"):
         found[name] = {language: word for language, word in found[name].items() if language in languages}
-    for one in found["shots"].values():
-        if not one["count"]:
-            for name in ("examples", "rows", "pairs"):
-                one.pop(name, None)
-        elif "examples" in one:
-            one["examples"] = {
-                language: one["examples"][language] for language in languages if language in one["examples"]
+    for name, one in settings.shots.items():
+        recorded = found["shots"][name]
+        for item in ("examples", "rows", "pairs") if not one.count else ("examples", "rows") if one.pairs else ():
+            recorded.pop(item, None)
+        if one.files:
+            recorded["examples"] = {
+                language: lines for language, lines in recorded["examples"].items() if language in languages
             }
     return found
 
@@ -189,9 +189,8 @@ def _identity(settings: Translate, languages: tuple[str, str]) -> dict[str, Any]
 def _unmet_examples(settings: Translate, languages: tuple[str, str]) -> list[str]:
     found = []
     for name, one in settings.shots.items():
-        if one.count and one.examples:
-            named = {language: one.examples[language] for language in languages if language in one.examples}
-            found += unmet_of(named, f"translate.shots.{name}.examples")
+        named = {language: one.files[language] for language in languages if language in one.files}
+        found += unmet_of(named, f"translate.shots.{name}.examples")
     return found
 
 

@@ -6,7 +6,6 @@ Nothing of this enters a fingerprint: where a step runs does not decide what it 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
@@ -14,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from experiment.door import DOOR
+from experiment.door import DOOR, no_secrets
 from experiment.errors import KirjoError
 from experiment.stages import STAGES
 
@@ -45,32 +44,6 @@ class Resources:
     partition: str | None = None
 
 
-def _no_secrets(value: Any) -> Any:
-    """What is configured is recorded, in the store and in W&B: a key may not be. What a shell fills in ($...) may."""
-    if isinstance(value, Mapping):
-        lines = [f"{name}={said}" for name, said in value.items()]
-    else:
-        lines = [str(line) for line in (value if isinstance(value, list | tuple) else [value])]
-    found = next((match for line in lines if (match := _SECRET.search(line))), None)
-    if found:
-        raise ValueError(
-            f"{found[found.lastgroup or 0]} looks like a secret, and configs are recorded: set it in the shell that "
-            "launches (jobs inherit the environment) or in the tool's own file (wandb login, hf auth login)"
-        )
-    return value
-
-
-# The groups are what may be repeated to the user: never the secret itself.
-_SECRET = re.compile(
-    r"""
-    \b(?P<name>\w*(?:_KEY|APIKEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS))=(?!["']?\$)
-    | (?P<option>--(?:\w+-)*(?:token|key|password|secret))[ =]\s*(?!["']?\$)\S
-    | \b(?P<login>wandb\s+login)(?:\s+--host[ =]\S+|\s+-\S+)*\s+["']?(?!\w+://)\w
-    | \b(?P<hub>hf_)[A-Za-z0-9]{16,}
-    | (?P<address>\w+://)[^/\s:@]*:[^/\s@$]+@
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
 # What launchers/slurm sets itself, and relies on.
 _OURS = (
     "array", "comment", "cpus-per-task", "dependency", "error", "job-name", "kill-on-invalid-dep", "nodes", "ntasks",
@@ -151,24 +124,24 @@ class Launcher:
     confirm_above: PositiveFloat | None = None
     max_jobs: PositiveInt | None = None  # of this user in the queue; None: the partition's own limit
     setup: Annotated[
-        tuple[str, ...], BeforeValidator(_no_secrets)
+        tuple[str, ...], BeforeValidator(no_secrets)
     ] = ()  # shell lines before the ranks start, on the first node
     environment: Annotated[
-        dict[str, Annotated[str, Field(coerce_numbers_to_str=True)]], BeforeValidator(_no_secrets)
+        dict[str, Annotated[str, Field(coerce_numbers_to_str=True)]], BeforeValidator(no_secrets)
     ] = field(default_factory=dict)
     # The command that starts Python on a node; None: the one that launches.
-    python: Annotated[str | None, BeforeValidator(_no_secrets)] = None
+    python: Annotated[str | None, BeforeValidator(no_secrets)] = None
     # The same for submitting more from a job, outside containers.
-    submit_python: Annotated[str | None, BeforeValidator(_no_secrets)] = None
+    submit_python: Annotated[str | None, BeforeValidator(no_secrets)] = None
     container: str | None = None  # an image; ${launcher.container} in python names it
     visible_devices: str | None = None  # the variable that tells a rank its GPUs (ROCR_VISIBLE_DEVICES)
     # Further options of sbatch.
-    sbatch: Annotated[dict[str, str | int | bool], BeforeValidator(_only_more), BeforeValidator(_no_secrets)] = field(
+    sbatch: Annotated[dict[str, str | int | bool], BeforeValidator(_only_more), BeforeValidator(no_secrets)] = field(
         default_factory=dict
     )
-    srun: Annotated[tuple[str, ...], BeforeValidator(_no_secrets)] = ()  # further options of srun
+    srun: Annotated[tuple[str, ...], BeforeValidator(no_secrets)] = ()  # further options of srun
     # Options of srun that hold only where a job has whole nodes (CPU binding masks).
-    srun_whole_nodes: Annotated[tuple[str, ...], BeforeValidator(_no_secrets)] = ()
+    srun_whole_nodes: Annotated[tuple[str, ...], BeforeValidator(no_secrets)] = ()
 
 
 @dataclass(frozen=True, kw_only=True, config=DOOR)

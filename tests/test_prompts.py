@@ -139,7 +139,9 @@ class TestExamples:
         )
         assert read_shots(ShotSet(count=1, examples=files), "fi", "en") == (("nolla", "zero"),)
 
-    def test_written_out(self):
+    def test_written_out(self, files):
+        pairs = ({"en": "a", "fi": "b"},)
+        assert read_shots(ShotSet(count=1, pairs=pairs, examples=files), "en", "fi") == (("a", "b"),)
         pairs = ({"en": "a", "fi": "b", "eu": "c"},)
         assert read_shots(ShotSet(count=1, pairs=pairs), "eu", "en") == (("c", "a"),)
         with pytest.raises(DataError, match="has no 'sv'; it has: en, eu, fi"):

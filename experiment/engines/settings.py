@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from experiment.door import DOOR
+from experiment.door import DOOR, no_secrets
 
 EngineName = Literal["transformers", "vllm", "openai"]
 
@@ -35,9 +35,9 @@ class Server:
     key, if the server wants one, is read from the environment variable ``key_variable``. Times in seconds.
     """
 
-    url: str | None = None
+    url: Annotated[str | None, BeforeValidator(no_secrets)] = None
     model: str | None = None
-    start: str | None = None
+    start: Annotated[str | None, BeforeValidator(no_secrets)] = None
     start_timeout_s: PositiveFloat = 600.0
     concurrency: PositiveInt = 64
     timeout_s: PositiveFloat = 600.0

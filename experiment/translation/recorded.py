@@ -20,10 +20,10 @@ def source_role(name: str, language: str) -> str:
 def shot_sources(settings: Translate, *languages: str) -> dict[str, Source]:
     """The sources of all examples that are read from files, by role."""
     return {
-        source_role(name, language): one.examples[language]
+        source_role(name, language): one.files[language]
         for name, one in settings.shots.items()
         for language in languages
-        if one.count and language in one.examples
+        if language in one.files
     }
 
 

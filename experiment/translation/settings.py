@@ -22,8 +22,8 @@ PLACEHOLDERS = ("src", "trg", "source_language", "target_language", "instruction
 class ShotSet:
     """Examples, and the lines that they stand before: those of fewer than ``below_words`` words, or all that are left.
 
-    They are the lines ``rows`` (counted from 0; none named: the first) of aligned files, one per language, or
-    ``pairs``, written out by language.
+    They are ``pairs``, written out by language, or else the lines ``rows`` (counted from 0; none named: the first) of
+    aligned files, one per language.
     """
 
     count: NonNegativeInt
@@ -34,14 +34,17 @@ class ShotSet:
 
     def __post_init__(self) -> None:
         """Refuse examples that are fewer than asked for."""
-        if self.pairs and self.examples:
-            raise ValueError("give either pairs (written out) or examples (files), not both")
         if self.pairs and len(self.pairs) < self.count:
             raise ValueError(f"{self.count} examples are asked for (count), {len(self.pairs)} are given (pairs)")
         if self.rows and len(self.rows) < self.count:
             raise ValueError(f"{self.count} examples are asked for (count), {len(self.rows)} are named (rows)")
         if self.count and not self.pairs and not self.examples:
             raise ValueError(f"{self.count} examples are asked for (count), but neither pairs nor examples say which")
+
+    @property
+    def files(self) -> dict[str, Source]:
+        """The files that are read for it, by language."""
+        return {} if self.pairs or not self.count else self.examples
 
 
 @dataclass(frozen=True, kw_only=True, config=DOOR)

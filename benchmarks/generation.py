@@ -1,0 +1,352 @@
+"""Tokens a second of greedy generation: our engine beside lm_eval's hf model and transformers' generate, same model.
+
+python -m benchmarks.generation [rounds=3] [requests=96] [new_tokens=64] [hidden=256] [layers=6] [architecture=llama]
+python -m benchmarks.generation batches     (how many answers are the same to the last byte in batches of 1, 8 and 64)
+python -m benchmarks.generation server      (the engine openai against transformers serve; needs transformers[serving])
+
+Two kinds of requests: translation with four examples that all share, cut at the end of the line; and texts of unequal
+length that share nothing. The model has random weights, in which the end of the text and the end of the line take the
+place of frequent tokens, so that answers are unequally long. The rounds are interleaved; what is counted is, for all,
+the tokens of our answers. Loading, and lm_eval's search for a batch size (it ends at 64, its maximum), are not on the
+clock.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import torch
+from transformers import BloomConfig, BloomForCausalLM, LlamaConfig, LlamaForCausalLM, set_seed
+
+from experiment.engines.engine import Answer, Request
+from experiment.engines.open import open_engine
+from experiment.engines.settings import Engines, Server
+from experiment.sources.demo import texts
+from experiment.stages.pretrain import make_tokenizer
+
+ROWS = 32  # of a batch of ours
+LMEVAL_ROWS = 64
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def make_model(architecture: str, hidden: int, layers: int, vocab: int, tokenizer: Any) -> Any:
+    """Random weights, large enough that a token depends on all before it."""
+    set_seed(3)
+    tokens = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    if architecture == "bloom":
+        return BloomForCausalLM(
+            BloomConfig(
+                vocab_size=vocab,
+                hidden_size=hidden,
+                n_layer=layers,
+                n_head=hidden // 64,
+                initializer_range=0.05,
+                tie_word_embeddings=False,
+                **tokens,
+            )
+        )
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocab,
+            hidden_size=hidden,
+            intermediate_size=hidden * 8 // 3,
+            num_hidden_layers=layers,
+            num_attention_heads=hidden // 64,
+            initializer_range=0.05,
+            max_position_embeddings=2048,
+            tie_word_embeddings=False,
+            **tokens,
+        )
+    )
+
+
+def pieces(count: int) -> list[str]:
+    """Lines of unequal length, English."""
+    found = [line for text in texts("en", count, 5) for line in text.split("\n") if line]
+    return found[:count]
+
+
+def translations(count: int) -> list[str]:
+    """Prompts with four examples."""
+    lines = pieces(count + 8)
+    examples = "".join(f"English: {one}\nFinnish: {two}\n\n" for one, two in zip(lines[:4], lines[4:8], strict=True))
+    return [f"{examples}English: {line}\nFinnish:" for line in lines[8:]]
+
+
+def alone(count: int) -> list[str]:
+    """Prompts that share nothing, from one line to eight."""
+    lines = pieces(count + 16)
+    return [f"{at} " + " ".join(lines[at : at + 1 + at * 5 % 8]) for at in range(count)]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A model with its tokenizer, in memory and in a folder."""
+
+    model: Any
+    tokenizer: Any
+    folder: Path
+
+    def ours(self, requests: Sequence[Request], rows: int = ROWS) -> dict[str, Answer]:
+        """The answers of our engine; loading is on the clock of whoever calls this first."""
+        found: dict[str, Answer] = {}
+        with open_engine("transformers", Engines(), model=self.folder, batch_rows=rows, work=self.folder) as engine:
+            engine.answer(requests, found.__setitem__)
+        return found
+
+
+def make_bench(folder: Path, options: Mapping[str, str]) -> Bench:
+    """The model, whose answers end about half way to the limit in the mean."""
+    both = [*texts("en", 300, 1), *texts("fi", 300, 1)]
+    tokenizer = make_tokenizer(both, 4000)
+    tokenizer.padding_side = "left"
+    model = make_model(
+        options.get("architecture", "llama"),
+        int(options.get("hidden", 256)),
+        int(options.get("layers", 6)),
+        len(tokenizer),
+        tokenizer,
+    ).eval()
+    bench = Bench(model, tokenizer, folder)
+    limit = int(options.get("new_tokens", 64))
+    let_it_end(bench, [*translations(12), *alone(12)], limit)
+    return bench
+
+
+def let_it_end(bench: Bench, prompts: Sequence[str], limit: int) -> None:
+    """Give the end of the text, and of the line, the place of a frequent token each, and a little more weight."""
+    tokenizer, head = bench.tokenizer, bench.model.get_output_embeddings().weight
+    requests = [Request(str(at), limit, prompt=prompt) for at, prompt in enumerate(prompts)]
+    save(bench)
+    answers = [tokenizer(one.text)["input_ids"] for one in bench.ours(requests).values()]
+    shares = {token: sum(token in answer for answer in answers) for answer in answers for token in answer}
+    frequent = sorted(shares, key=lambda token: (-shares[token], token))
+    newline = tokenizer("a\nb")["input_ids"][1]
+    before = head.detach().clone()
+    best: tuple[float, float] | None = None
+    for factor in (1.02, 1.1, 1.2, 1.3, 1.45, 1.6):
+        with torch.no_grad():
+            head[tokenizer.eos_token_id] = factor * before[frequent[0]]
+            head[newline] = factor * before[frequent[1]]
+        save(bench)
+        mean = statistics.mean(one.tokens for one in bench.ours(requests).values())
+        if best is None or abs(mean - limit / 2) < abs(best[1] - limit / 2):
+            best = factor, mean
+    assert best is not None
+    with torch.no_grad():
+        head[tokenizer.eos_token_id] = best[0] * before[frequent[0]]
+        head[newline] = best[0] * before[frequent[1]]
+    save(bench)
+
+
+def save(bench: Bench) -> None:
+    """Write the model to its folder."""
+    bench.model.save_pretrained(bench.folder)
+    bench.tokenizer.save_pretrained(bench.folder)
+
+
+Way = Callable[[Sequence[Request]], list[str]]
+
+
+def ways_of(bench: Bench) -> dict[str, Way]:
+    """Each takes requests with one limit and gives texts in their order; all are loaded."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    engine = open_engine("transformers", Engines(), model=bench.folder, batch_rows=ROWS, work=bench.folder)
+    engine.answer([Request("warm", 2, prompt="a")], lambda _id, _answer: None)
+    harness = HFLM(pretrained=bench.model, tokenizer=bench.tokenizer, batch_size=LMEVAL_ROWS, max_length=2048)
+
+    def ours(requests: Sequence[Request]) -> list[str]:
+        found: dict[str, Answer] = {}
+        engine.answer(requests, found.__setitem__)
+        return [found[one.id].text for one in requests]
+
+    def lm_eval(requests: Sequence[Request]) -> list[str]:
+        asked = [
+            Instance(
+                "generate_until",
+                {},
+                (
+                    one.prompt,
+                    {
+                        "until": list(one.stop),
+                        "max_gen_toks": one.max_new_tokens,
+                        "do_sample": False,
+                        "temperature": 0.0,
+                    },
+                ),
+                at,
+            )
+            for at, one in enumerate(requests)
+        ]
+        return list(harness.generate_until(asked, disable_tqdm=True))
+
+    def plain(rows: int) -> Way:
+        def answer(requests: Sequence[Request]) -> list[str]:
+            found: list[str] = []
+            for start in range(0, len(requests), rows):
+                found += generate(bench, requests[start : start + rows])
+            return found
+
+        return answer
+
+    return {
+        f"kirjo, {ROWS} rows": ours,
+        f"lm_eval hf, batch_size=auto ({LMEVAL_ROWS})": lm_eval,
+        "model.generate, batches of 8": plain(8),
+        "model.generate, batches of 32": plain(32),
+    }
+
+
+@torch.inference_mode()
+def generate(bench: Bench, batch: Sequence[Request]) -> list[str]:
+    """One call of transformers' generate."""
+    tokenizer, stop = bench.tokenizer, batch[0].stop
+    given = tokenizer([one.prompt for one in batch], return_tensors="pt", padding=True)
+    more = {"stop_strings": list(stop), "tokenizer": tokenizer} if stop else {}
+    out = bench.model.generate(
+        input_ids=given["input_ids"],
+        attention_mask=given["attention_mask"],
+        max_new_tokens=batch[0].max_new_tokens,
+        do_sample=False,
+        **more,
+    )
+    texts = tokenizer.batch_decode(out[:, given["input_ids"].shape[1] :], skip_special_tokens=True)
+    return [text.split(stop[0])[0] if stop else text for text in texts]
+
+
+class Memory:
+    """The highest resident memory while it runs over that at its start, MB."""
+
+    def __enter__(self) -> Memory:
+        self.start = self.most = self._now()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    @property
+    def megabytes(self) -> float:
+        """Over what was there."""
+        return (self.most - self.start) / 1e6
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.02):
+            self.most = max(self.most, self._now())
+
+    def _now(self) -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+
+
+def compare(bench: Bench, name: str, requests: Sequence[Request], rounds: int) -> None:
+    """Print a line a way: tokens a second of the median round, and how many times faster ours is."""
+    ways = ways_of(bench)
+    right = bench.ours(requests)
+    tokens = sum(answer.tokens for answer in right.values())
+    lengths = sorted(answer.tokens for answer in right.values())
+    prompts = sorted(len(bench.tokenizer(one.prompt)["input_ids"]) for one in requests)
+    print(
+        f"\n{name}: {len(requests)} requests of {prompts[0]} to {prompts[-1]} tokens, answers of {lengths[0]} to "
+        f"{lengths[-1]} (median {lengths[len(lengths) // 2]}), {tokens} tokens in all",
+        flush=True,
+    )
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    memory: dict[str, list[float]] = {way: [] for way in ways}
+    same: dict[str, int] = {}
+    for _ in range(rounds):
+        for way, answer in ways.items():
+            clock = time.monotonic()
+            with Memory() as held:
+                texts_ = answer(requests)
+            seconds[way].append(time.monotonic() - clock)
+            memory[way].append(held.megabytes)
+            same[way] = sum(text == right[one.id].text for text, one in zip(texts_, requests, strict=True))
+    base = statistics.median(next(iter(seconds.values())))
+    for way, found in seconds.items():
+        median = statistics.median(found)
+        print(
+            f"{way:34} {tokens / median:8.1f} tokens/s {median / base:6.2f} x our time {max(memory[way]):7.0f} MB "
+            f"{same[way]:4d} answers as ours   (rounds: {', '.join(f'{value:.1f}' for value in found)} s)",
+            flush=True,
+        )
+
+
+def asked(options: Mapping[str, str]) -> dict[str, list[Request]]:
+    """The two kinds of requests."""
+    count, limit = int(options.get("requests", 96)), int(options.get("new_tokens", 64))
+    return {
+        "translation": [
+            Request(f"t{at}", limit, prompt=one, stop=("\n",)) for at, one in enumerate(translations(count))
+        ],
+        "nothing shared": [Request(f"a{at}", limit, prompt=one) for at, one in enumerate(alone(count))],
+    }
+
+
+def batches(bench: Bench, options: Mapping[str, str]) -> None:
+    """Print how many answers are the same in every size of batch."""
+    for name, requests in asked(options).items():
+        alone_ = bench.ours(requests, 1)
+        for rows in (8, 64):
+            found = bench.ours(requests, rows)
+            same = sum(found[one.id] == alone_[one.id] for one in requests)
+            print(
+                f"{name}: {same} of {len(requests)} answers the same in batches of {rows} as one at a time", flush=True
+            )
+
+
+def server(bench: Bench, options: Mapping[str, str]) -> None:
+    """Print what the engine openai gets from transformers serve, with its continuous batching and without."""
+    script = Path(sys.executable).with_name("transformers")
+    for name, requests in asked(options).items():
+        right = bench.ours(requests)
+        tokens = sum(answer.tokens for answer in right.values())
+        for more in ("--no-continuous-batching", "--continuous-batching"):
+            start = f"{script} serve {{model}} --port {{port}} --host 127.0.0.1 --device cpu {more}"
+            settings = Engines(openai=Server(start=start, concurrency=32, retries=1))
+            with open_engine("openai", settings, model=bench.folder, batch_rows=1, work=bench.folder) as engine:
+                engine.answer(requests[:1], lambda _id, _answer: None)
+                found: dict[str, Answer] = {}
+                clock = time.monotonic()
+                engine.answer(requests, found.__setitem__)
+                taken = time.monotonic() - clock
+            same = sum(found[one.id].text == right[one.id].text for one in requests)
+            print(
+                f"{name}, {more}: {tokens / taken:.1f} tokens/s, {same} of {len(requests)} answers as ours", flush=True
+            )
+
+
+def main() -> None:
+    """Compare speeds; or batches; or ask a server."""
+    options = dict(item.partition("=")[::2] for item in sys.argv[1:])
+    torch.set_num_threads(int(options.get("threads", os.cpu_count() or 1)))
+    with tempfile.TemporaryDirectory() as folder:
+        bench = make_bench(Path(folder), options)
+        size = sum(weight.numel() for weight in bench.model.parameters()) / 1e6
+        print(f"{type(bench.model).__name__} of {size:.1f} million parameters, {bench.model.dtype}, CPU", flush=True)
+        if "batches" in options:
+            batches(bench, options)
+        elif "server" in options:
+            server(bench, options)
+        else:
+            for name, requests in asked(options).items():
+                compare(bench, name, requests, int(options.get("rounds", 3)))
+
+
+if __name__ == "__main__":
+    main()
