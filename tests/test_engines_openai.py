@@ -29,6 +29,7 @@ from tests.completion_server import Server, as_json, running
 
 TEXTS = ("one two three", "a", "the fisher stands in the harbour", "hei hei hei hei", "x y")
 REQUESTS = [Request(f"r{at}", 4, prompt=text) for at, text in enumerate(TEXTS)]
+NOTHING = Request("none", 0, prompt="one two")
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +83,7 @@ def test_texts_are_gone_on_from() -> None:
         assert {one["model"] for one in server.asked} == {completion_server.MODEL}
         assert not any("stop" in one or "messages" in one for one in server.asked)
         assert server.paths == ["/v1/models"]
+        assert answers_of(engine, [NOTHING]) == {"none": Answer("", 0, False)}
         answers_of(engine)
         assert server.paths == ["/v1/models"], "asked for once"
         assert not any("Authorization" in one for one in server.headers)

@@ -167,7 +167,7 @@ class Compression:
     @property
     def threshold(self) -> str:
         """The rule in a few words."""
-        return f">= {self.least:g}, and {self.relative:g} of the source's"
+        return f">= {self.least:g}" + (f", and {self.relative:g} of the source's" if self.relative else "")
 
 
 @dataclass(frozen=True, kw_only=True, config=DOOR)

@@ -129,10 +129,11 @@ class Client:
             try:
                 return once()
             except _Again as error:
-                if attempt == retries or halt.is_set():
+                if attempt == retries:
                     raise
                 pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) * random.uniform(0.5, 1)
-                halt.wait(max(pause, error.pause or 0))
+                if halt.wait(max(pause, error.pause or 0)):
+                    raise
         raise AssertionError("unreachable")
 
     def _send(self, method: str, path: str, asked: dict[str, Any] | None, seconds: float) -> requests.Response:

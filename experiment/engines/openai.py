@@ -160,6 +160,8 @@ class OpenAIEngine:
                 return
 
     def _ask(self, client: Client, request: Request, halt: threading.Event) -> Answer:
+        if request.max_new_tokens <= 0:
+            return Answer("", 0, False)
         asked: dict[str, Any] = {"model": client.model, "max_tokens": request.max_new_tokens, "temperature": 0}
         if request.stop:
             asked["stop"] = list(request.stop[:STOP_TEXTS])

@@ -60,6 +60,10 @@ class VllmEngine:
         context = _context_of(self._llm)
         prompts, parameters = [], []
         for request in requests:
+            if request.max_new_tokens <= 0:
+                done(request.id, Answer("", 0, False))
+        requests = [request for request in requests if request.max_new_tokens > 0]
+        for request in requests:
             # The same token ids as in every other engine: a template or a start token applied twice changes answers.
             ids = encode(self.tokenizer, request)
             check_length(request.id, len(ids), context)
