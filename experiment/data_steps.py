@@ -9,6 +9,7 @@ from experiment.chain import Chain, unmet_of
 from experiment.config import Config, identity
 from experiment.plan import Step, make_step
 from experiment.quality import versions
+from experiment.scoring.versions import package_version
 from experiment.sources.source import Source
 from experiment.translation.recorded import shot_sources
 from experiment.translation.rows import Kind
@@ -65,6 +66,8 @@ def add_clean(chain: Chain, part: str) -> Step:
     """The cleaned translation of the ``sft`` or ``preference`` data of the source language."""
     config, mix = chain.config, chain.config.data_mix
     translated = _translated_data(chain, part)
+    # Another version may find another language.
+    identifier = {"identifier": {"py3langid": package_version("py3langid")}} if config.clean.language else {}
     if config.translate.round_trip:
         _add_round_trip(chain, part, translated)
     return chain.add(
@@ -73,6 +76,7 @@ def add_clean(chain: Chain, part: str) -> Step:
             "clean",
             settings={
                 "rules": identity(config.clean),
+                **identifier,
                 "kind": _kind(part),
                 "source_language": mix.source_language,
                 "target_language": mix.target_language,

@@ -41,6 +41,9 @@ class RuleServer(ThreadingHTTPServer):
         self.asked: Counter[str] = Counter()
         self.lock = threading.Lock()
 
+    def handle_error(self, *_arguments: Any) -> None:
+        """A client that was killed has hung up: nothing to tell."""
+
     @property
     def url(self) -> str:
         """Where it is."""

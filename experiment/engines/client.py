@@ -38,11 +38,11 @@ class Said:
 
 
 class _Again(Exception):
-    """Worth another try; after ``pause`` seconds, if the server says so."""
+    """Worth another try; after ``pause`` seconds, if the server says so. ``answered``: something came back."""
 
-    def __init__(self, words: str, pause: float | None = None) -> None:
+    def __init__(self, words: str, pause: float | None = None, answered: bool = False) -> None:
         super().__init__(words)
-        self.pause = pause
+        self.pause, self.answered = pause, answered
 
 
 class Client:
@@ -81,14 +81,20 @@ class Client:
         )
 
     def _models(self) -> list[str] | None:
-        """The models that the server lists; None if it lists none at all."""
+        """The models that the server lists; None if it lists none at all, or cannot (transformers serve: no cache)."""
+
+        def once() -> requests.Response:
+            reply = self._send("GET", "models", None, CHECK_TIMEOUT_S)
+            if reply.status_code not in (404, 405):
+                self._check(reply, "models")
+            return reply
+
         try:
-            reply = self._retried(lambda: self._send("GET", "models", None, CHECK_TIMEOUT_S), CHECK_RETRIES)
-            if reply.status_code in (404, 405):
-                return None
-            self._check(reply, "models")
-            return [str(one["id"]) for one in reply.json()["data"]]
+            reply = self._retried(once, CHECK_RETRIES)
+            return None if reply.status_code >= 400 else [str(one["id"]) for one in reply.json()["data"]]
         except _Again as error:
+            if error.answered:
+                return None
             raise KirjoError(
                 f"no server to answer at {self.shown}: {error}. Start it, or set engine.openai.url"
             ) from None
@@ -156,7 +162,7 @@ class Client:
             return
         words = f"{code} {reply.reason}: {self._words(reply)}"
         if code in RETRIED:
-            raise _Again(words, _retry_after(reply))
+            raise _Again(words, _retry_after(reply), answered=True)
         raise KirjoError(f"{self.shown}/v1/{path} refuses: {words}. {self._advice(code)}; {GOES_ON}")
 
     def _advice(self, code: int) -> str:

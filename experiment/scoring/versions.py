@@ -21,20 +21,25 @@ def identity(language: str) -> dict[str, Any]:
     rules = rule_sets(language)
     packages = sorted({name for item in rules.values() for name in item.packages})
     return {
-        "ifeval": {"lm_eval": _version("lm_eval"), "nltk": _version("nltk"), "seed": GUESSES_SEED},
+        "ifeval": {"lm_eval": package_version("lm_eval"), "nltk": package_version("nltk"), "seed": GUESSES_SEED},
         "rules": {
             **{item.name: item.version for item in rules.values()},
-            **{name: _version(name) for name in packages},
+            **{name: package_version(name) for name in packages},
         },
         "response_language": {
-            "langdetect": _version("langdetect"),
+            "langdetect": package_version("langdetect"),
             "seed": LANGDETECT_SEED,
-            "py3langid": _version("py3langid"),
+            "py3langid": package_version("py3langid"),
         },
     }
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """The version that is installed.
+
+    Raises:
+        KirjoError: it is not installed.
+    """
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
