@@ -78,6 +78,8 @@ def _check_translation(config: Config) -> None:
             "translate.engine=openai needs a server: engine.openai.url and engine.openai.model of one that runs, or "
             "engine.openai.start, a command with {model} and {port}"
         )
+    if engine.url and engine.start:
+        raise ValueError("engine.openai.url (a server that runs) and engine.openai.start (one to start) are both set")
     if mix.target == "translate":
         config.translate.check_languages(mix.target_language)
         if config.translate.round_trip:

@@ -254,8 +254,7 @@ def test_tokens_are_counted_by_the_models_own_tokenizer_or_from_above(
         assert engine.count_tokens(texts) == own
     assert "tokenizer is not here" not in capsys.readouterr().err
     unknown = engine_of(url="http://x", model="m")
-    above = unknown.count_tokens(texts)
-    assert all(high >= low for high, low in zip(above, own, strict=True))
+    assert unknown.count_tokens(["", "abcd", "äö"]) == [1, 3, 3]
     unknown.count_tokens(texts)
     assert capsys.readouterr().err.count("tokenizer is not here") == 1
 
@@ -283,7 +282,7 @@ class TestStarted:
 
     def test_no_request_starts_no_server(self, tmp_path: Path) -> None:
         with self.engine(tmp_path, "crash") as engine:
-            assert engine.count_tokens(["a"]) == [2]
+            assert engine.count_tokens(["a"]) == [1]
         assert list(tmp_path.iterdir()) == []
 
     def test_one_that_does_not_start_tells_why(self, tmp_path: Path) -> None:

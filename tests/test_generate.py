@@ -20,7 +20,7 @@ from experiment.sources.records import Message
 from experiment.sources.source import Source
 from experiment.store import Store
 from experiment.training.chat import add_chat_format, encode_prompt
-from tests import models
+from tests import models, ranked
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -154,6 +154,22 @@ def test_a_models_own_generation_settings_do_not_count(chat: tuple[Any, Any], pr
         models.finish(store, step)
         answers.append(responses(store, step))
     assert answers[0] == answers[1]
+
+
+def test_ranks_share_out_the_prompts(chat: tuple[Any, Any], prompts: Source, tmp_path: Path) -> None:
+    written = []
+    for size in (1, 2):
+        store, model = new_store(tmp_path / str(size), chat)
+        step = models.generate_step(model, prompts, batch_size=2)
+        step = replace(step, execution={**step.execution, "generate": {"batch_size": 2, "shard_rows": 3}})
+        if size == 1:
+            models.finish(store, step)
+        else:
+            outcomes = ranked.together(store, step, size)
+            assert {outcome.state for outcome in outcomes} == {"done"}, outcomes
+        written.append((store.artifact("generate", step.fingerprint) / RESPONSES).read_bytes())
+        assert models.summary(store, step)["prompts"] == len(QUESTIONS)
+    assert written[0] == written[1]
 
 
 class TestInterrupted:
