@@ -15,7 +15,7 @@ from experiment.results import RunResult
 if TYPE_CHECKING:
     from experiment.cleaning.funnel import Funnel, RuleCount
 
-HEADINGS = ("step", "threshold", "dropped", "would drop alone", "rows left", "kept", "published")
+HEADINGS = ("step", "threshold", "dropped", "would drop alone", "rows left", "kept, %", "published")
 _KINDS = {"sft": "conversations", "preference": "pairs"}
 _TITLES = {"conversations": "SFT conversations", "pairs": "Preference pairs"}
 _BLANK = Cell("", "verdict")
@@ -112,7 +112,7 @@ def _left(funnel: Funnel, rows: int, runs: tuple[str, ...]) -> tuple[Cell, Cell]
     share = 100 * rows / funnel.rows_in if funnel.rows_in else 0.0
     return (
         Cell(f"{rows:,}", "measured", {"rows": rows}, runs),
-        Cell(f"{share:.1f} %", "measured", {"percent": share}, runs),
+        Cell(f"{share:.1f}", "measured", {"percent": share}, runs),
     )
 
 

@@ -68,6 +68,8 @@ def _check_languages(config: Config) -> None:
 
 def _check_translation(config: Config) -> None:
     mix, engine, translates = config.data_mix, config.engine.openai, config.translate.engine
+    if mix.target != "translate" and not config.quality.tests:
+        translates = "transformers"
     if config.generate.engine == "openai" and not engine.start:
         raise ValueError(
             "generate.engine=openai needs engine.openai.start, a command that serves the checkpoint of each step "
@@ -81,21 +83,24 @@ def _check_translation(config: Config) -> None:
     if engine.url and engine.start:
         raise ValueError("engine.openai.url (a server that runs) and engine.openai.start (one to start) are both set")
     if mix.target == "translate":
-        config.translate.check_languages(mix.target_language)
+        config.translate.check_languages(mix.source_language, mix.target_language)
         if config.translate.round_trip:
-            config.translate.check_languages(mix.source_language)
+            config.translate.check_languages(mix.target_language, mix.source_language)
 
 
 def _check_quality(config: Config) -> None:
+    template = config.quality.template
+    if template is None:
+        return
     for test in config.quality.tests.values():
         for direction in test.directions:
-            config.translate.check_languages(direction.split("-")[1])
+            template.check_languages(*direction.split("-"))
     most = max((*config.quality.shots, 0))
-    for name, one in config.translate.shots.items():
+    for name, one in template.shots.items():
         given = len(one.pairs or one.rows)
         if config.quality.tests and most and (given or not one.examples) and given < most:
             raise ValueError(
-                f"quality.shots asks for {most} examples, translate.shots.{name} has {given}: "
+                f"quality.shots asks for {most} examples, quality.template.shots.{name} has {given}: "
                 "give it more pairs or rows"
             )
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from experiment.chain import Chain, unmet_of
-from experiment.config import Config, identity
+from experiment.config import Config, execution, identity
 from experiment.plan import Step, make_step
 from experiment.quality import versions
 from experiment.scoring.versions import package_version
@@ -67,7 +67,11 @@ def add_clean(chain: Chain, part: str) -> Step:
     config, mix = chain.config, chain.config.data_mix
     translated = _translated_data(chain, part)
     # Another version may find another language.
-    identifier = {"identifier": {"py3langid": package_version("py3langid")}} if config.clean.language else {}
+    identifier = (
+        {"identifier": {"py3langid": package_version("py3langid")}}
+        if config.clean.language or config.clean.copy
+        else {}
+    )
     if config.translate.round_trip:
         _add_round_trip(chain, part, translated)
     return chain.add(
@@ -90,7 +94,11 @@ def add_clean(chain: Chain, part: str) -> Step:
 
 def add_quality(chain: Chain) -> None:
     """Translations of the test sets by the model that translates, and their scores."""
-    config = chain.config
+    config, template = chain.config, chain.config.quality.template
+    if template is None:
+        return
+    how = {name: getattr(config.translate, name) for name in execution(config.translate)}
+    template = dataclasses.replace(template, **{**how, "name": template.name})
     for name, test in config.quality.tests.items():
         for direction in test.directions:
             source_language, target_language = direction.split("-")
@@ -102,9 +110,10 @@ def add_quality(chain: Chain) -> None:
                     role,
                     (source_language, target_language),
                     "lines",
-                    with_shots(config.translate, shots),
+                    with_shots(template, shots),
                     sources={"source": source},
                     unmet=unmet_of({source_language: source}, f"quality.tests.{name}.lines"),
+                    option="quality.template",
                 )
                 _add_scores(chain, role, step, references, f"quality.tests.{name}.lines")
 
@@ -138,6 +147,7 @@ def _add_translate(
     sources: dict[str, Source] | None = None,
     inputs: dict[str, str] | None = None,
     unmet: list[str] | None = None,
+    option: str = "translate",
 ) -> Step:
     model_setting, model_input, model_unmet = translator(chain)
     sources = sources or {}
@@ -158,7 +168,7 @@ def _add_translate(
             inputs={**model_input, **(inputs or {})},
             execution={**how, **chain.base_folder()},
             label=f"{role}, {'-'.join(languages)}, {settings.name}",
-            unmet=[*model_unmet, *(unmet or []), *_unmet_examples(settings, languages)],
+            unmet=[*model_unmet, *(unmet or []), *_unmet_examples(settings, languages, option)],
         ),
     )
 
@@ -176,25 +186,27 @@ def served_model(config: Config) -> str | None:
 
 def _identity(settings: Translate, languages: tuple[str, str]) -> dict[str, Any]:
     """What of the settings decides a translation in this direction: other languages' names and files do not."""
-    found: dict[str, Any] = identity(settings)
-    for name in ("language_names", "instructions"):
-        found[name] = {language: word for language, word in found[name].items() if language in languages}
+    found: dict[str, Any] = {**identity(settings), **settings.words(*languages)}
+    if not any(one.count for one in settings.shots.values()):  # the form of examples that there are none of
+        found |= {"shot": "{src}{trg}", "joiner": ""}
     for name, one in settings.shots.items():
         recorded = found["shots"][name]
-        for item in ("examples", "rows", "pairs") if not one.count else ("examples", "rows") if one.pairs else ():
+        for item in ("examples", "rows", "pairs"):
             recorded.pop(item, None)
-        if one.files:
-            recorded["examples"] = {
-                language: lines for language, lines in recorded["examples"].items() if language in languages
-            }
+        if one.count and one.pairs:
+            pairs = one.pairs[: one.count]
+            recorded["pairs"] = [{language: pair[language] for language in languages if language in pair} for pair in pairs]
+        elif one.count:
+            recorded["examples"] = {name: lines.identity() for name, lines in one.files.items() if name in languages}
+            recorded["rows"] = list(one.rows[: one.count])
     return found
 
 
-def _unmet_examples(settings: Translate, languages: tuple[str, str]) -> list[str]:
+def _unmet_examples(settings: Translate, languages: tuple[str, str], option: str) -> list[str]:
     found = []
     for name, one in settings.shots.items():
         named = {language: one.files[language] for language in languages if language in one.files}
-        found += unmet_of(named, f"translate.shots.{name}.examples")
+        found += unmet_of(named, f"{option}.shots.{name}.examples")
     return found
 
 
@@ -242,7 +254,7 @@ def _add_scores(chain: Chain, role: str, translated: Step, references: Source, o
                 "references": references.identity(),
             },
             inputs={"translated": translated.key},
-            execution=chain.how("quality", sources={"references": references}),
+            execution=chain.how("quality", quality, {"references": references}),
             label=role,
             unmet=unmet_of({references.language: references}, option),
         ),

@@ -8,8 +8,9 @@ from typing import Literal
 from pydantic import NonNegativeInt
 from pydantic.dataclasses import dataclass
 
-from experiment.door import DOOR
+from experiment.door import DOOR, NOT_HASHED
 from experiment.sources.source import Source
+from experiment.translation.settings import Translate
 
 Metric = Literal["bleu", "chrf", "spbleu", "comet"]
 
@@ -34,15 +35,22 @@ class TestSet:
 
 @dataclass(frozen=True, kw_only=True, config=DOOR)
 class Quality:
-    """How well the model translates where there are references: each test set, direction and number of ``shots``."""
+    """How well the model translates where there are references: each test set, direction and number of ``shots``.
+
+    ``template`` is how it is asked; what carries that out (engine, batches) is as for the data's own translation.
+    """
 
     name: str
     tests: dict[str, TestSet] = field(default_factory=dict)
     shots: tuple[NonNegativeInt, ...] = ()
     metrics: tuple[Metric, ...] = ("bleu", "chrf", "spbleu")
     spbleu_tokenizer: Literal["flores101", "flores200"] = "flores101"
+    template: Translate | None = None
+    gpus: NonNegativeInt = field(default=0, metadata=NOT_HASHED)  # for COMET
 
     def __post_init__(self) -> None:
         """Refuse test sets that nothing would be translated of."""
         if self.tests and not self.shots:
             raise ValueError("quality.shots is empty: name at least one number of examples, such as 0 or 8")
+        if self.tests and self.template is None:
+            raise ValueError("quality.template is not set: put +translate@quality.template=plain (or another)")

@@ -109,12 +109,13 @@ def _lines(texts: Any, prompter: Prompter, engine: Engine) -> Lines:
             tokens[line] = engine.count_tokens([line])[0]
         return prompter.fits(tokens[line], beginnings[prompter.set_of(line)] + tokens[line] + _MARGIN)
 
-    if not fits("a"):
-        raise KirjoError(
-            f"the examples take {max(counted)} tokens, and no line fits behind them into "
-            f"translate.context={prompter.settings.context}: take fewer examples (translate.shots), or a larger "
-            "context if the model has one"
-        )
+    for name, taken in beginnings.items():
+        if not prompter.fits(1, taken + 1 + _MARGIN):
+            raise KirjoError(
+                f"the examples of shots.{name} take {taken} tokens, and no line fits behind them into "
+                f"translate.context={prompter.settings.context}: take fewer examples (shots.{name}.count), or a larger "
+                "context if the model has one"
+            )
     cut = {line: _cut(line, prompter.settings.unit, fits) for line in distinct}
     parts = dict.fromkeys(piece.text for pieces_ in cut.values() for piece in pieces_ if not piece.keep)
     for part in parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,9 @@ from experiment.errors import DataError
 from experiment.sources.read import read_lines
 from experiment.sources.records import Message
 from experiment.translation.settings import ShotSet, Translate, fill
+
+# What ends a line here as in the source (segments.py): a sentence may hold U+2028 or a form feed.
+LINE_END = re.compile(r"\r\n|\r|\n")
 
 Shot = tuple[str, str]  # (line, its translation)
 
@@ -109,7 +113,7 @@ def read_shots(one: ShotSet, source_language: str, target_language: str) -> tupl
 
 def clean_answer(text: str) -> str:
     """The translation in a model's answer: its first line that holds anything, without the blanks around it."""
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return next((line.strip() for line in LINE_END.split(text) if line.strip()), "")
 
 
 def _written_out(pair: dict[str, str], source_language: str, target_language: str) -> Shot:

@@ -98,22 +98,33 @@ class Translate:
         limit = {name: one.below_words for name, one in self.shots.items()}
         return tuple(sorted(self.shots.items(), key=lambda item: limit[item[0]] or float("inf")))
 
-    def check_languages(self, *languages: str) -> None:
+    def words(self, source_language: str, target_language: str) -> dict[str, dict[str, str | None]]:
+        """The words that the template needs of a direction, by option and language; None where there are none."""
+        named = placeholders(self.shot + self.query if any(one.count for one in self.shots.values()) else self.query)
+        return {
+            "language_names": {
+                language: self.language_names.get(language)
+                for placeholder, language in (
+                    ("source_language", source_language),
+                    ("target_language", target_language),
+                )
+                if placeholder in named
+            },
+            "instructions": {target_language: self.instructions.get(target_language)} if "instruction" in named else {},
+        }
+
+    def check_languages(self, source_language: str, target_language: str) -> None:
         """Refuse languages that the template needs words of and has none.
 
         Raises:
             ValueError: says which option to set.
         """
-        template = self.shot + self.query
-        for placeholder, option, known in (
-            ("_language}", "language_names", self.language_names),
-            ("{instruction}", "instructions", self.instructions),
-        ):
-            for language in languages:
-                if placeholder in template and language not in known:
+        for option, words in self.words(source_language, target_language).items():
+            known = ", ".join(sorted(getattr(self, option))) or "none"
+            for language, word in words.items():
+                if word is None:
                     raise ValueError(
-                        f"the template {self.name} needs translate.{option}.{language}; there are: "
-                        f"{', '.join(sorted(known)) or 'none'}"
+                        f"the template {self.name} needs translate.{option}.{language}; there are: {known}"
                     )
 
 
