@@ -46,6 +46,7 @@ NOT_HASHED = frozenset(
         "shard_rows",
         "engine",
         "round_trip",
+        "gpus",
         "max_truncated",
     }
 )

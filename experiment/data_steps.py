@@ -195,7 +195,9 @@ def _identity(settings: Translate, languages: tuple[str, str]) -> dict[str, Any]
             recorded.pop(item, None)
         if one.count and one.pairs:
             pairs = one.pairs[: one.count]
-            recorded["pairs"] = [{language: pair[language] for language in languages if language in pair} for pair in pairs]
+            recorded["pairs"] = [
+                {language: pair[language] for language in languages if language in pair} for pair in pairs
+            ]
         elif one.count:
             recorded["examples"] = {name: lines.identity() for name, lines in one.files.items() if name in languages}
             recorded["rows"] = list(one.rows[: one.count])

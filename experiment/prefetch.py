@@ -96,7 +96,8 @@ def _needs(steps: list[Step]) -> Iterator[Need]:
 def _option(step: Step, role: str, source: Source) -> str:
     if role.startswith("shots."):
         _, name, language = role.split(".")
-        return f"translate.shots.{name}.examples.{language}"
+        place = "quality.template" if step.settings["kind"] == "lines" else "translate"
+        return f"{place}.shots.{name}.examples.{language}"
     if step.stage == "quality" or step.settings.get("kind") == "lines":
         return f"quality.tests.{step.label.split('.')[0]}.lines.{source.language}"
     return f"{_OPTION[step.stage]}.{role if step.stage == 'pretrain' else source.language}"

@@ -91,6 +91,6 @@ class Task:
         with stop.at_once():  # it may take long, and the others only wait
             made = make()
             path.parent.mkdir(exist_ok=True)
-            path.write_text(json.dumps(made, ensure_ascii=False), encoding="utf-8")
+            path.write_text(json.dumps(made), encoding="utf-8")
         ranks.tell(f"prepared {name}", True)
         return made

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from experiment import data_steps
 from experiment.errors import KirjoError
 from experiment.plan import Plan, targets
 from experiment.sweep import expand
@@ -120,7 +122,7 @@ def test_test_sets_are_translated_in_each_direction_with_each_number_of_examples
     for name in ("en", "fi"):
         (tmp_path / name).write_text("one\n" * 9)
     files = [f"quality.tests.flores.lines.{name}.path={tmp_path / name}" for name in ("en", "fi")]
-    shots = [f"translate.shots.all.examples.{name}.path={tmp_path / name}" for name in ("en", "fi")]
+    shots = [f"quality.template.shots.all.examples.{name}.path={tmp_path / name}" for name in ("en", "fi")]
     (run,) = plan_of("quality=flores", *files, *shots).runs
     asked = {f"flores.{direction}.{count}shot" for direction in ("en-fi", "fi-en") for count in (0, 8)}
     assert {role.removeprefix("quality.") for role in run.steps if role.startswith("quality.")} == asked
@@ -128,17 +130,70 @@ def test_test_sets_are_translated_in_each_direction_with_each_number_of_examples
     assert {run.steps[f"quality.{name}"] for name in asked} <= set(run.targets())
 
 
+def test_measuring_quality_changes_nothing_else():
+    with_it, without = steps_of(compose(TRANSLATE, "quality=demo")), steps_of(compose(TRANSLATE))
+    assert without.items() <= with_it.items()
+    wide = steps_of(compose(TRANSLATE, "quality=demo", "translate.batch_size=3", "quality.gpus=2"))
+    assert wide == with_it
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "translate.shot=\"'{src} {trg}'\"",
+        "translate.joiner=x",
+        "translate.instructions.en=Translate",
+        "translate.language_names.fi=Finnish",
+        "translate.shots.all.rows=[1,2]",
+        "'translate.shots.all.pairs=[{en: a, fi: b}]'",
+    ],
+)
+def test_what_no_prompt_holds_decides_nothing(override):
+    (asked,) = shlex.split(override)
+    assert steps_of(compose(TRANSLATE, asked)) == steps_of(compose(TRANSLATE))
+
+
+def test_of_examples_only_those_before_a_line_decide():
+    def asked(pairs: str, count: int = 1) -> dict[str, str]:
+        return steps_of(compose(TRANSLATE, f"translate.shots.all.count={count}", f"translate.shots.all.pairs={pairs}"))
+
+    one = asked("[{en: a, fi: b}]")
+    assert one == asked("[{en: a, fi: b, eu: c}, {en: d, fi: e}]")
+    assert one != asked("[{en: a, fi: x}]")
+    assert one != asked("[{en: a, fi: b}, {en: d, fi: e}]", count=2)
+
+
+def test_an_identifier_that_is_asked_is_part_of_cleaning(monkeypatch):
+    def cleaned(*overrides: str) -> str:
+        return steps_of(compose(TRANSLATE, *overrides))["clean.sft"]
+
+    off = ("clean.language=null", "clean.copy=null")
+    before = cleaned("clean.language=null"), cleaned("clean.copy=null"), cleaned(*off)
+    monkeypatch.setattr(data_steps, "package_version", lambda _name: "another")
+    after = cleaned("clean.language=null"), cleaned("clean.copy=null"), cleaned(*off)
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, False, True]
+
+
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
         ("generate.engine=openai", "generate.engine=openai needs engine.openai.start"),
-        ("translate.engine=openai", "translate.engine=openai needs a server"),
-        ("translate.engine=openai engine.openai.url=http://h/v1", "needs a server"),
+        (f"{TRANSLATE} translate.engine=openai", "translate.engine=openai needs a server"),
+        (f"{TRANSLATE} translate.engine=openai engine.openai.url=http://h/v1", "needs a server"),
+        ("quality=demo translate.engine=openai", "translate.engine=openai needs a server"),
+        ("engine.openai.url=http://h/v1 engine.openai.start=\"'a {model} {port}'\"", "are both set"),
+        ("engine.openai.start=\"'vllm serve {model}'\"", "start must hold {port}"),
+        ("engine.openai.start=\"'vllm serve --port {port}'\"", "start must hold {model}"),
+        (
+            f"{TRANSLATE} data_mix.source_language=xx '+data_mix.sft.xx=${{data_mix.sft.en}}' "
+            "translate.query=\"'{source_language}: {src}'\"",
+            "needs a word for 'xx': +translate.language_names.xx=WORD",
+        ),
         ("translate.engine=openia", "translate.engine: Input should be 'transformers', 'vllm' or 'openai'"),
         ("data_mix.target=translated", "data_mix.target: Input should be 'source' or 'translate'"),
         (f"{TRANSLATE} data_mix.source_language=sv", "has no SFT data in 'sv'"),
         (f"{TRANSLATE} method=dpo_fi ~data_mix.preference.en", "needs preference data in 'fi'"),
-        ("quality=demo quality.shots=[3]", "quality.shots asks for 3 examples, translate.shots.all has 0"),
+        ("quality=demo quality.shots=[3]", "quality.shots asks for 3 examples, quality.template.shots.all has 0"),
         ("quality=demo quality.tests.demo.directions=[en-sv]", "a direction is two of the languages en, fi"),
         ("quality=demo quality.shots=[]", "quality.shots is empty"),
         ("engine.openai.url=http://me:secret@host/v1", "looks like a secret"),
@@ -146,6 +201,6 @@ def test_test_sets_are_translated_in_each_direction_with_each_number_of_examples
 )
 def test_what_does_not_go_together_is_refused(asked, told):
     with pytest.raises(KirjoError) as refused:
-        expand([asked.split()])
+        expand([shlex.split(asked)])
     assert told in str(refused.value)
     assert "(came: 'http://me" not in str(refused.value)

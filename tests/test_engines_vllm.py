@@ -36,6 +36,7 @@ class SamplingParams:
 
     temperature: float = 1.0
     stop: list[str] | None = None
+    stop_token_ids: list[int] | None = None
     max_tokens: int | None = 16
     skip_special_tokens: bool = True
     include_stop_str_in_output: bool = False
@@ -109,7 +110,7 @@ class LLM:
             new.append(int(self.model(torch.tensor([ids + new]), use_cache=False).logits[0, -1].argmax()))
             text = self.tokenizer.decode(new, skip_special_tokens=True)
             text, stopped = cut_at_stop(text, how.stop or ())
-            if stopped or new[-1] == self.tokenizer.eos_token_id:
+            if stopped or new[-1] in (self.tokenizer.eos_token_id, *(how.stop_token_ids or ())):
                 return RequestOutput(ids, [CompletionOutput(text, tuple(new), "stop")])
         return RequestOutput(ids, [CompletionOutput(text, tuple(new), "length")])
 

@@ -15,9 +15,10 @@ import pytest
 from experiment.confirm import confirm
 from experiment.errors import KirjoError
 from experiment.execute import Outcome
+from experiment.plan import make_step
 from experiment.store import Store
 from launchers.slurm import ledger, report
-from launchers.slurm.node import Rank, own_gpus, rank_environment
+from launchers.slurm.node import Rank, gpus_of_its_own, own_gpus, rank_environment
 from launchers.slurm.report import Reporter, read_step
 from tests import submitted
 from tests.submitted import chain, finish
@@ -85,6 +86,26 @@ def test_each_rank_has_its_own_gpus(store, visible, gpus, local, expected):
 def test_the_gpus_of_a_nodes_ranks_are_all_and_none_twice(store):
     found = record(store, "V", gpus=2, ranks=4)
     assert [gpu for local in range(4) for gpu in own_gpus(found, local)["V"].split(",")] == list("01234567")
+
+
+@pytest.mark.parametrize(
+    ("stage", "gpus", "visible", "seen", "expected"),
+    [
+        ("translate", 2, None, None, {"CUDA_VISIBLE_DEVICES": "2,3", "LOCAL_RANK": "0"}),
+        ("generate", 1, None, "4,5,6,7", {"CUDA_VISIBLE_DEVICES": "5", "LOCAL_RANK": "0"}),
+        ("translate", 1, None, "3", {}),
+        ("translate", 2, "ROCR_VISIBLE_DEVICES", None, {}),
+        ("translate", 0, None, None, {}),
+        ("sft", 1, None, None, {}),
+    ],
+)
+def test_ranks_that_work_alone_do_not_share_gpus(store, monkeypatch, stage, gpus, visible, seen, expected):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if seen:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    found = record(store, visible, gpus=gpus, ranks=4)
+    rank = Rank(store, found, 0, rank=5, size=8, local=1, reporter=Reporter(store, "one", 0))
+    assert gpus_of_its_own(make_step(stage, settings={}), rank) == expected
 
 
 @pytest.mark.parametrize(("visible", "local_rank"), [("ROCR_VISIBLE_DEVICES", "0"), (None, "3")])

@@ -14,12 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiment import data_steps
 from experiment.compile import compile_run
 from experiment.config import Config, execution, identity
 from experiment.door import NOT_HASHED
 from experiment.errors import KirjoError
 from experiment.launch import plan_document, step_states
 from experiment.plan import Plan, Run, Step, make_step, merge
+from experiment.quality import versions as quality_versions
 from experiment.scoring import identify, versions
 from experiment.show import show_plan
 from experiment.store import Store
@@ -29,6 +31,12 @@ from tests.test_config import compose, points
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).parent / "golden" / "fingerprints.json"
 SCORERS = {"ifeval": {"lm_eval": "0.4.13"}, "response_language": {"langdetect": "1.0.9", "seed": 0}}
+# What is installed here must not matter: (module, function, what it is to say).
+FIXED_VERSIONS = (
+    (versions, "identity", lambda _language: SCORERS),
+    (quality_versions, "identity", lambda: {"sacrebleu": "2.6.0"}),
+    (data_steps, "package_version", lambda _package: "0.4.0"),
+)
 # Settings that nobody tunes, unlike those of the demo.
 PAPER = ("sft=paper", "dpo=paper")
 METHODS = ("sft", "sft_masked", "sft_neftune", "dpo_en", "dpo_fi", "dpo_both")
@@ -36,7 +44,8 @@ METHODS = ("sft", "sft_masked", "sft_neftune", "dpo_en", "dpo_fi", "dpo_both")
 
 @pytest.fixture(autouse=True)
 def _fixed_scorers(monkeypatch):
-    monkeypatch.setattr(versions, "identity", lambda _language: SCORERS)
+    for place, name, value in FIXED_VERSIONS:
+        monkeypatch.setattr(place, name, value)
 
 
 def plan_of(*overrides: str) -> Plan:
@@ -112,6 +121,8 @@ POINTS = (
     "method=sft_neftune mix=10pct seed=7",
     "method=dpo_both dpo_beta=0.1",
     "model=poro-34b data_mix=en-fi benchmark=ifeval method=dpo_fi",
+    "method=dpo_both data_mix.target=translate translate.round_trip=true quality=demo",
+    "model=poro-34b data_mix=en-fi benchmark=ifeval method=dpo_fi data_mix.target=translate translate=paper",
 )
 
 
@@ -521,5 +532,6 @@ def test_a_hundred_runs_are_planned_as_one_document_and_without_torch(tmp_path):
 
 
 if __name__ == "__main__":
-    versions.identity = lambda _language: SCORERS
+    for place, name, value in FIXED_VERSIONS:
+        setattr(place, name, value)
     GOLDEN.write_text(json.dumps(golden(), indent=1) + "\n")

@@ -80,7 +80,14 @@ def test_limits_grow_with_the_line():
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("Yksi.", "Yksi."), ("  Yksi. \nKaksi.", "Yksi."), ("\n\nYksi.", "Yksi."), ("", ""), (" \n ", "")],
+    [
+        ("Yksi.", "Yksi."),
+        ("  Yksi. \nKaksi.", "Yksi."),
+        ("Yksi\u2028ja\x0ckaksi.\r\n", "Yksi\u2028ja\x0ckaksi."),
+        ("\n\nYksi.", "Yksi."),
+        ("", ""),
+        (" \n ", ""),
+    ],
 )
 def test_the_translation_is_the_first_line_of_the_answer(text, expected):
     assert clean_answer(text) == expected
@@ -118,7 +125,9 @@ def test_fewer_examples_than_asked_for(given_, told):
 
 
 def test_languages_the_template_has_no_word_for():
-    with pytest.raises(KirjoError, match=r"the template poro needs translate.instructions.xx; there are: de, en"):
+    with pytest.raises(
+        KirjoError, match=r"poro needs a word for 'xx': \+translate.instructions.xx=WORD; there are: de, en"
+    ):
         expand([["data_mix.target=translate", "data_mix.target_language=xx", "mix=100", "method=sft"]])
 
 

@@ -118,15 +118,17 @@ def test_without_spbleus_model_the_step_is_done_with_a_warning(store, tmp_path, 
     assert attempt(store, step).state == "there"
 
 
-def test_comet_is_measured_where_it_is_and_missed_with_a_warning_where_not(store, tmp_path, folder, monkeypatch):
+def test_comet_is_measured_as_soon_as_it_is_there(store, tmp_path, folder, monkeypatch):
     references = some_sentences(6)
     translation = translated(store, lines(references, references))
     file = write_lines(tmp_path / "fi", references)
     monkeypatch.setenv("KIRJO_COMET", "/nowhere/comet-score")
-    _, summary = finish(store, with_references(translation, file, metrics=["comet"]))
-    assert "COMET is not installed" in summary["warnings"][0]
+    step = with_references(translation, file, metrics=["comet", "chrf"])
+    outcome = attempt(store, step)
+    assert outcome.state == "failed"
+    assert "COMET is not installed" in outcome.reason
     program(tmp_path, monkeypatch)
-    artifact, summary = finish(store, with_references(translation, file, metrics=["comet", "chrf"]))
+    artifact, summary = finish(store, step)
     assert summary["comet"] == pytest.approx(90.0)
     assert read_quality(artifact).metrics["comet"]["signature"].startswith("model:wmt22-comet-da")
 

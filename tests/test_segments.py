@@ -130,6 +130,10 @@ def test_long_lines_are_split_at_sentences_as_few_as_will_do():
     ]
 
 
+def test_blanks_without_end_take_no_time_without_end():
+    assert lines(" " * 200_000 + "x\n" + ">" * 200_000) == ["x"]
+
+
 def test_every_real_text_comes_together_again():
     if not OASST.exists():
         pytest.skip(f"no real data at {OASST} (KIRJO_SHARED_DATA)")

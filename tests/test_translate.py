@@ -21,7 +21,7 @@ from experiment.store import Store
 from experiment.sweep import expand
 from experiment.translation.rows import TRANSLATED, TranslatedRow, read_translated
 from experiment.translation.segments import code_blocks, pieces
-from experiment.translation.settings import Translate
+from experiment.translation.settings import ShotSet, Translate
 from tests import models
 from tests.rule_server import MODEL, RuleServer, line_of, serving, translated
 
@@ -44,7 +44,7 @@ def store(tmp_path: Path) -> Store:
 def plain(**changes: Any) -> Translate:
     (point,) = expand([["translate=plain"]])
     whole = point.config.translate
-    return replace(whole, shots={"all": replace(whole.shots["all"], count=0)}, engine="openai", **changes)
+    return replace(whole, **{"shots": {"all": replace(whole.shots["all"], count=0)}, "engine": "openai", **changes})
 
 
 def step_of(
@@ -180,6 +180,24 @@ def test_examples_that_fill_the_context_are_told(server, store, tmp_path):
     outcome = models.attempt(store, step)
     assert outcome.state == "failed"
     assert "no line fits behind them into translate.context=40" in outcome.reason
+
+
+def test_each_set_of_examples_must_leave_room(server, store, tmp_path):
+    few, many = ({"en": "a", "fi": "b"},), tuple({"en": "word " * 40, "fi": "sana " * 40} for _ in range(9))
+    sets = {
+        "short": ShotSet(count=1, below_words=3, pairs=few),
+        "all": ShotSet(count=9, pairs=many),
+    }
+    source = models.conversations_file(tmp_path / "talk.jsonl", [models.conversation("One", "Two " * 9)])
+    outcome = models.attempt(store, step_of(server, "conversations", source, shots=sets, context=1000))
+    assert outcome.state == "failed"
+    assert "the examples of shots.all take" in outcome.reason
+
+
+def test_half_a_surrogate_pair_is_no_end(server, store, tmp_path):
+    source = models.conversations_file(tmp_path / "talk.jsonl", [models.conversation("One \ud83d two", "Three")])
+    (row,) = rows(store, step_of(server, "conversations", source))
+    assert row.parts[1].text == translated("Three")
 
 
 def test_how_it_runs_is_no_part_of_the_step(server):

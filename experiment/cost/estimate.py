@@ -218,8 +218,10 @@ def memory_of(step: Step, shape: Shape | None, precision: str | None) -> Memory 
         batch = step.execution["generate"]["batch_size"]
         return memory.generating(shape, precision, batch, step.settings["max_new_tokens"])
     if step.stage == "translate" and "served" not in step.settings:
-        batch = step.execution["translate"]["batch_size"]
-        return memory.generating(shape, precision, batch, step.settings["translate"]["context"])
+        context = step.settings["translate"]["context"]
+        most = max(1, step.execution["engine"]["transformers"]["batch_tokens"] // context)
+        batch = min(step.execution["translate"]["batch_size"], most)
+        return memory.generating(shape, precision, batch, context)
     return None
 
 

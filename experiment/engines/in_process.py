@@ -17,7 +17,7 @@ from experiment.engines.open import ModelPlace
 from experiment.engines.plain import PlainDecoder
 from experiment.engines.settings import InProcess
 from experiment.engines.slots import plain_layers
-from experiment.engines.tokens import check_length, context_of, count, encode
+from experiment.engines.tokens import check_length, context_of, count, encode, special_stops
 from experiment.engines.trial import agrees
 from experiment.training.models import load_whole
 
@@ -30,6 +30,7 @@ class InProcessEngine:
         self._tokenizer: Any = None
         self._model: Any = None
         self._decoder: Decoder | PlainDecoder | None = None
+        self._special: dict[tuple[str, ...], list[int]] = {}
 
     def __enter__(self) -> InProcessEngine:
         return self
@@ -100,10 +101,15 @@ class InProcessEngine:
         return text
 
     def _ended(self, row: Row) -> bool:
-        return row.new[-1] in self._ends or len(row.new) >= row.limit or self._search.reached(row.new, row.stop)
+        return self._at_end(row) or len(row.new) >= row.limit or self._search.reached(row.new, row.stop)
+
+    def _at_end(self, row: Row) -> bool:
+        if row.stop not in self._special:
+            self._special[row.stop] = special_stops(self.tokenizer, row.stop)
+        return row.new[-1] in self._ends or row.new[-1] in self._special[row.stop]
 
     def _answer_of(self, row: Row) -> Answer:
-        ended = row.new[-1] in self._ends
+        ended = self._at_end(row)
         kept = row.new[:-1] if ended else row.new
         text, stopped = cut_at_stop(self._text(kept), row.stop)
         return Answer(text, len(kept), ended or stopped)

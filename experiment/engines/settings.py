@@ -44,6 +44,12 @@ class Server:
     retries: NonNegativeInt = 8
     key_variable: str = "OPENAI_API_KEY"
 
+    def __post_init__(self) -> None:
+        """Refuse a command whose server would not be found, or would answer with another model."""
+        for name in ("{model}", "{port}"):
+            if self.start is not None and name not in self.start:
+                raise ValueError(f"start must hold {name}, as in: vllm serve {{model}} --port {{port}}")
+
 
 @dataclass(frozen=True, kw_only=True, config=DOOR)
 class Engines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from experiment.engines.engine import Request
@@ -23,8 +24,9 @@ def encode(tokenizer: Any, request: Request) -> list[int]:
             )
         from experiment.training.chat import encode_prompt
 
-        return encode_prompt(tokenizer, request.messages)
-    ids = list(tokenizer(request.prompt)["input_ids"])
+        messages = [replace(message, content=whole(message.content)) for message in request.messages]
+        return encode_prompt(tokenizer, messages)
+    ids = list(tokenizer(whole(request.prompt))["input_ids"])
     return ids or [start_of(tokenizer)]
 
 
@@ -42,7 +44,18 @@ def count(tokenizer: Any, texts: Sequence[str]) -> list[int]:
     """The length of each text in tokens, without special ones."""
     if not texts:
         return []
-    return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+    return [len(ids) for ids in tokenizer(list(map(whole, texts)), add_special_tokens=False)["input_ids"]]
+
+
+def whole(text: str) -> str:
+    """The text with ``?`` for half a surrogate pair, which JSON can hold and no tokenizer takes."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def special_stops(tokenizer: Any, stop: Sequence[str]) -> list[int]:
+    """The special tokens among the stop texts: an answer's text never shows them, and ends with them all the same."""
+    special = set(tokenizer.all_special_tokens)
+    return [int(tokenizer.convert_tokens_to_ids(text)) for text in stop if text in special]
 
 
 def context_of(config: Any) -> int | None:

@@ -11,7 +11,7 @@ from experiment.engines.endings import cut_at_stop
 from experiment.engines.engine import Answer, Done, Request
 from experiment.engines.open import ModelPlace
 from experiment.engines.settings import Vllm
-from experiment.engines.tokens import check_length, count, encode
+from experiment.engines.tokens import check_length, count, encode, special_stops
 from experiment.errors import KirjoError
 from experiment.ranks import unlaunched
 
@@ -73,6 +73,7 @@ class VllmEngine:
                     temperature=0.0,
                     max_tokens=min(request.max_new_tokens, context - len(ids)),
                     stop=list(request.stop),
+                    stop_token_ids=special_stops(self.tokenizer, request.stop),
                     include_stop_str_in_output=False,
                     skip_special_tokens=True,
                 )
@@ -102,7 +103,7 @@ class VllmEngine:
     def _answer_of(self, request: Request, found: Any) -> Answer:
         finished = found.finish_reason != "length"
         tokens = list(found.token_ids)
-        if tokens and tokens[-1] == self.tokenizer.eos_token_id:
+        if tokens and tokens[-1] in (self.tokenizer.eos_token_id, *special_stops(self.tokenizer, request.stop)):
             tokens.pop()
         text, stopped = cut_at_stop(found.text, request.stop)
         return Answer(text, len(tokens), finished or stopped)

@@ -34,8 +34,9 @@ def read_nodes(
 ) -> Iterator[tuple[str, Node]]:
     """The messages in the source's language, each with its place, in the order of the file.
 
-    What was deleted, or refused in review, is passed over; what answers it then has no parent. ``others`` counts the
-    messages in other languages, by language.
+    In OpenAssistant's own forms what was deleted, or refused in review, is passed over; what answers it then has no
+    parent. A row in several languages was chosen by who translated it. ``others`` counts the messages in other
+    languages, by language.
 
     Raises:
         DataError: a message lacks a field, or its text in this language.
@@ -47,7 +48,8 @@ def read_nodes(
             messages = iter([(where, row)])
         else:
             text = _in_language(where, row, source.language)
-            messages = iter([(where, {**row, "text": text, "lang": source.language})])
+            chosen = {"text": text, "lang": source.language, "deleted": False, "review_result": True}
+            messages = iter([(where, {**row, **chosen})])
         for here, message in messages:
             language = message.get("lang")
             if not isinstance(language, str):

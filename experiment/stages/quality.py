@@ -11,9 +11,10 @@ from typing import Any
 from experiment.errors import DataError, KirjoError
 from experiment.quality import comet, metrics, versions
 from experiment.quality.metrics import Absent, Measured
-from experiment.quality.names import CHRF, COMET, COMET_MODEL, TITLES, TOKENIZERS
+from experiment.quality.names import CHRF, COMET, TITLES, TOKENIZERS
 from experiment.quality.result import QUALITY, ROWS, SENTENCES, Quality, Sentence
 from experiment.quality.sentences import refuse_blank
+from experiment.sources.account import account
 from experiment.sources.jsonl import write_jsonl
 from experiment.sources.read import read_lines
 from experiment.task import Task
@@ -25,7 +26,8 @@ def run(task: Task) -> dict[str, Any]:
     settings = task.settings
     _refuse_other_versions(settings)
     back = "original" in task.step.inputs
-    texts = list(_of_a_round_trip(task) if back else _with_references(task))
+    sources: dict[str, Any] = {}
+    texts = list(_of_a_round_trip(task) if back else _with_references(task, sources))
     if not texts:
         raise DataError("there is nothing to compare: the translations hold no text")
     places: dict[str, int] = {}
@@ -46,7 +48,7 @@ def run(task: Task) -> dict[str, Any]:
     )
     document = json.dumps(quality.to_json(), ensure_ascii=False, indent=1, sort_keys=True)
     (task.work / QUALITY).write_text(document + "\n", encoding="utf-8")
-    return _summary(quality)
+    return {**_summary(quality), **({"sources": sources} if sources else {})}
 
 
 def _write_texts(
@@ -73,14 +75,11 @@ def _summary(quality: Quality) -> dict[str, Any]:
 
 
 def _measure(name: str, texts: Sequence[Sentence], task: Task) -> Measured | Absent:
-    """A metric that cannot be had on this machine is told, and is no failure: the others are there all the same."""
+    """One metric. spBLEU that lacks its model is told, and made good by the table; who asks for COMET must have it."""
     if name != COMET:
         return metrics.measure(name, *_columns(texts), task.settings.get("spbleu_tokenizer", TOKENIZERS[0]))
-    try:
-        sources = [text.source for text in texts]
-        return comet.measure(*_columns(texts), sources, gpus=int(task.how("quality").get("gpus", 0)))
-    except KirjoError as error:
-        return Absent(comet.signature(COMET_MODEL), str(error))
+    sources = [text.source for text in texts]
+    return comet.measure(*_columns(texts), sources, gpus=int(task.how("quality").get("gpus", 0)))
 
 
 def _columns(texts: Iterable[Sentence]) -> tuple[list[str], list[str]]:
@@ -88,10 +87,11 @@ def _columns(texts: Iterable[Sentence]) -> tuple[list[str], list[str]]:
     return [hypothesis for hypothesis, _ in pairs], [reference for _, reference in pairs]
 
 
-def _with_references(task: Task) -> Iterator[Sentence]:
-    """Every translated line with its reference: the two stand in the same order."""
+def _with_references(task: Task, sources: dict[str, Any]) -> Iterator[Sentence]:
+    """Every translated line with its reference, in the same order; ``sources`` is told where references are from."""
     source = task.source("references", task.settings["references"])
     references = read_lines(source)
+    sources["references"] = account(source, len(references))
     parts = [
         (row.id, place, part)
         for row in read_translated(task.input("translated"))
@@ -105,6 +105,13 @@ def _with_references(task: Task) -> Iterator[Sentence]:
     both = list(zip(parts, references, strict=True))
     # A line that is blank in both files only keeps them aligned.
     refuse_blank(source.where, [reference or " " if part.source.strip() else "-" for (_, _, part), reference in both])
+    extra = [
+        number for number, ((_, _, part), text) in enumerate(both, start=1) if text.strip() and not part.source.strip()
+    ]
+    if extra:
+        raise DataError(
+            f"{source.where}, line {extra[0]}: a reference for a line that is blank: are the files aligned?"
+        )
     for (row, place, part), reference in both:
         if reference.strip():
             yield Sentence(row, place, part.role, part.source, reference, part.text)

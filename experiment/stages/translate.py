@@ -23,7 +23,7 @@ from experiment.sources.records import Message
 from experiment.stages.pair import read_pairs
 from experiment.task import Task
 from experiment.translation.prompts import Prompter, clean_answer
-from experiment.translation.recorded import prompter_of
+from experiment.translation.recorded import prompter_of, source_role
 from experiment.translation.rows import TRANSLATED, Part, TranslatedRow, read_translated
 from experiment.translation.segments import Piece, pieces, rebuild, sentences, split_long
 
@@ -59,6 +59,9 @@ def run(task: Task) -> dict[str, Any]:
         answers = _answer(task, limits, prompter, engine)
     if not task.ranks.first:
         return {}
+    for name, one in prompter.settings.shots.items():
+        for language, file in one.files.items():
+            sources[source_role(name, language)] = account(file, one.count)
     found = {line: _translation(parts, answers) for line, parts in lines.pieces.items()}
     translated = [_translated(row, texts, found) for row in rows]
     write_jsonl(task.work / TRANSLATED, (row.to_json() for row in translated))

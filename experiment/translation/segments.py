@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 # A fence opens a code block; one at least as long of the same kind, alone on its line, closes it (CommonMark 4.5, but
 # indented as deep as it likes: blocks stand in lists). One that is never closed reaches to the end of the text.
-_FENCE = re.compile(r"[ \t]*(?:>[ \t]?)*(?:[-*+]|\d{1,9}[.)])?[ \t]*(`{3,}|~{3,})(.*)")
+_FENCE = re.compile(r"[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]*)?(`{3,}|~{3,})(.*)")
 # Triple backticks that open and close within one line.
 _INLINE = re.compile(r"(`{3,})(?!`).+?(?<!`)\1(?!`)")
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")

@@ -124,7 +124,8 @@ class Translate:
             for language, word in words.items():
                 if word is None:
                     raise ValueError(
-                        f"the template {self.name} needs translate.{option}.{language}; there are: {known}"
+                        f"the template {self.name} needs a word for '{language}': +translate.{option}.{language}=WORD; "
+                        f"there are: {known}"
                     )
 
 

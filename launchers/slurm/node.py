@@ -24,6 +24,7 @@ from experiment.claims import Observer
 from experiment.errors import KirjoError
 from experiment.execute import Outcome, execute, reason_of
 from experiment.plan import Step
+from experiment.resources import SHARED_OUT
 from experiment.store import Store
 from launchers.slurm import ledger
 from launchers.slurm.jobs import allocation_of
@@ -156,6 +157,22 @@ def rank_environment(rank: Rank) -> dict[str, str]:
     }
 
 
+def gpus_of_its_own(step: Step, rank: Rank) -> dict[str, str]:
+    """For a rank that works alone on its share: its GPUs of those that it sees, where all ranks of a node see all.
+
+    Ranks that train together take theirs by number; an engine that is one process takes the first ones, or all.
+    """
+    gpus = rank.record.allocation["gpus_per_rank"]
+    if step.stage not in SHARED_OUT or not gpus or own_gpus(rank.record, rank.local):
+        return {}
+    name = "CUDA_VISIBLE_DEVICES"  # ROCm's libraries read it, too
+    everything = rank.record.allocation["ranks_per_node"] * gpus
+    seen = os.environ[name].split(",") if os.environ.get(name) else list(map(str, range(everything)))
+    if len(seen) < everything:  # the scheduler has shared them out
+        return {}
+    return {name: ",".join(seen[rank.local * gpus : (rank.local + 1) * gpus]), "LOCAL_RANK": "0"}
+
+
 def _one(step: Step, rank: Rank) -> str:
     """Run a step with the ranks it wants, or wait for those that run it; returns done, failed or stopped."""
     if allocation_of(step).ranks > 1 and rank.size > 1:
@@ -215,7 +232,8 @@ def _with_ranks(step: Step, rank: Rank) -> str:
     command = [sys.executable, "-m", "launchers.slurm.rank", str(rank.store.root), rank.record.id, str(rank.task)]
     # The child gets the scheduler's signals itself: until it listens (rank.py) they wait, and are not lost.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    child = subprocess.Popen([*command, step.key], env={**os.environ, **_code_path(), **rank_environment(rank)})
+    environment = {**os.environ, **_code_path(), **rank_environment(rank), **gpus_of_its_own(step, rank)}
+    child = subprocess.Popen([*command, step.key], env=environment)
     with stop.deferred():
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         code = child.wait()
