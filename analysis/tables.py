@@ -19,6 +19,9 @@ from experiment.scoring.verdict import PAPER
 # What tells the rows of a table apart, as overrides.
 ROW_AXES = ("mix", "method", "dpo_beta", "dpo.beta", "experiment")
 
+# What a point of an experiment file that sets options carries beside the file (experiment/sweep.py).
+NO_GRIDS = "sweep.grids=[]"
+
 LANGUAGE_NAMES = {"en": "English", "fi": "Finnish", "eu": "Basque", "sv": "Swedish"}
 
 
@@ -186,7 +189,10 @@ def _shared(runs: Sequence[RunResult]) -> list[str]:
     if not runs:
         return []
     kept = [item for item in runs[0].overrides if all(item in run.overrides for run in runs)]
-    return [item for item in kept if item.split("=", 1)[0].lstrip("+") not in (*EXPERIMENT_AXES, *ROW_AXES)]
+    known = {*EXPERIMENT_AXES, *ROW_AXES}
+    if NO_GRIDS in kept:  # an experiment file that sets options, not only rows: its points are nothing without it
+        known.discard("experiment")
+    return [item for item in kept if item.split("=", 1)[0].lstrip("+") not in known]
 
 
 def _apart(runs: Sequence[RunResult]) -> list[str]:

@@ -170,7 +170,7 @@ def what_to_do(text: str, ranks: int) -> str:
     """The advice for an error of a stage on so many ranks that its own words do not give; empty if there is none."""
     if _OUT_OF_MEMORY.search(text):
         return (
-            "out of memory: lower micro_batch (generate: batch_size), set gradient_checkpointing=true, take "
+            "out of memory: lower micro_batch (generate, translate: batch_size), set gradient_checkpointing=true, take "
             "parallel=zero3 or parallel.offload=optimizer, more ranks, or for reference and generate more gpus_per_rank"
         )
     if ranks > 1 and _RANK_GONE.search(text):

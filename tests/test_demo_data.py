@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from experiment.errors import DataError
 from experiment.sources.demo import conversations, lexicon, prompts, reply_groups, rows, sentences, texts
 from experiment.sources.demo.instructions import IDS, JSON, LOWERCASE
-from experiment.sources.demo.translations import sentences as sentence_pairs
-from experiment.sources.demo.translations import translation_pairs
+from experiment.sources.demo.translations import aligned_sentences, translation_pairs
 from experiment.sources.demo.turns import Turn
 
 LANGUAGES = ("en", "fi")
@@ -315,7 +314,7 @@ def test_json_answers_name_the_topic():
 
 
 def test_sentences_are_parallel_and_pairs_are_made_of_them():
-    en, fi = (sentence_pairs(language, 300, 5) for language in ("en", "fi"))
+    en, fi = (aligned_sentences(language, 300, 5) for language in ("en", "fi"))
     pairs = translation_pairs("en-fi", 300, 5)
     assert len(set(en)) == 300
     assert pairs == [f"<|user|>Käännä suomeksi: {a} <|assistant|>{b}" for a, b in zip(en, fi, strict=True)]
@@ -324,7 +323,7 @@ def test_sentences_are_parallel_and_pairs_are_made_of_them():
 
 
 def test_translation_pairs_hold_no_held_out_topic():
-    told = "\n".join(sentence_pairs("en", 2000, 11))
+    told = "\n".join(aligned_sentences("en", 2000, 11))
     for exchange in rows.held_out(60, 4):
         assert exchange.turns[0].user("en") not in told
 
@@ -339,4 +338,4 @@ def test_translations_that_it_cannot_make(direction, told):
 
 def test_more_sentences_than_there_are():
     with pytest.raises(DataError, match=r"can make \d+ distinct sentences of seed 1, not 100000"):
-        sentence_pairs("en", 100000, 1)
+        aligned_sentences("en", 100000, 1)

@@ -23,7 +23,7 @@ from experiment.plan import Run
 from experiment.results import VERDICTS, load_results
 from experiment.stages import STAGES
 from experiment.store import Store
-from experiment.sweep import quote_numbers
+from experiment.sweep import expand, quote_numbers
 from tests.asked import ask
 from tests.stores import fill, plan, publish, publish_verdicts, record, verdict, with_seed
 
@@ -554,3 +554,14 @@ def test_a_file_that_cannot_be_written_whole_leaves_what_was_there(tmp_path, mon
         write_safely(path, b"after all")
     assert path.read_text() == "before"
     assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_gaps_of_an_experiment_file_that_sets_options_name_the_file(store):
+    first = expand([["experiment=translated"]])[-1]
+    record(store, plan(*first.overrides))
+    (table,) = make_tables("table2", load_results(store), "S")
+    commands = [note for note in table.notes if "method=dpo_both" in note]
+    assert commands, table.notes
+    assert "experiment=translated 'sweep.grids=[]'" in commands[0]
+    (asked,) = expand([shlex.split(commands[0].split("python -m experiment ")[1])])
+    assert asked.config.data_mix.target == "translate"

@@ -101,7 +101,7 @@ def read_lines(source: Source) -> list[str]:
         DataError: the source is unreadable or empty, or a row has no text in the language.
     """
     if source.reader == "demo":
-        return demo.sentences(source.language, source.rows or 0, source.seed)
+        return demo.aligned_sentences(source.language, source.rows or 0, source.seed)
     if source.reader != "lines":
         raise _wrong_reader(source, "lines", "demo, lines")
     return _some(islice(lines.lines(source), source.rows), source)

@@ -22,7 +22,7 @@ def translation_pairs(direction: str, rows: int, seed: int) -> list[str]:
     return [f"<|user|>{INSTRUCTIONS[target]}: {before} <|assistant|>{after}" for before, after in pairs]
 
 
-def sentences(language: str, rows: int, seed: int) -> list[str]:
+def aligned_sentences(language: str, rows: int, seed: int) -> list[str]:
     """Distinct sentences in one language; those of the other are their translations, line by line."""
     known = checked(language, "texts", 0)
     place = LANGUAGES.index(known)
