@@ -233,9 +233,9 @@ def test_a_model_that_is_not_served() -> None:
 def test_settings_that_do_not_go_together() -> None:
     for more, words in (
         ({}, "needs one of engine.openai.url"),
-        ({"url": "http://x", "model": "m", "start": "serve"}, "and not both"),
+        ({"url": "http://x", "model": "m", "start": "serve {model} {port}"}, "and not both"),
         ({"url": "http://x"}, "needs engine.openai.model too"),
-        ({"start": "serve"}, "needs the model that the server is to have"),
+        ({"start": "serve {model} {port}"}, "needs the model that the server is to have"),
     ):
         with pytest.raises(KirjoError, match=words):
             engine_of(**more)
@@ -292,7 +292,7 @@ class TestStarted:
                 answers_of(engine)
             assert "no GPU is free" in str(error.value)
         assert time.monotonic() - begun < 20
-        with engine_of(None, tmp_path, tmp_path, start="no-such-command {port}") as engine:
+        with engine_of(None, tmp_path, tmp_path, start="no-such-command {model} {port}") as engine:
             with pytest.raises(KirjoError, match="exit code 127") as error:
                 answers_of(engine)
             assert "cannot start no-such-command" in str(error.value)
@@ -371,7 +371,7 @@ class TestStarted:
     def test_it_is_not_taken_for_a_rank(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("RANK", "1")
         monkeypatch.setenv("WORLD_SIZE", "2")
-        engine = engine_of(None, tmp_path, tmp_path, start="sh -c 'env; exit 3' {port}")
+        engine = engine_of(None, tmp_path, tmp_path, start="sh -c 'env; exit 3' {model} {port}")
         with engine, pytest.raises(KirjoError, match="exit code 3"):
             answers_of(engine)
         (log,) = tmp_path.glob(".server.*.log")

@@ -78,11 +78,11 @@ def test_a_row_for_each_step_whoever_shares_it(store, folder):
 def test_steps_made_otherwise_are_told_apart(store, folder):
     references = some_sentences(12)
     for size in (256, 128):
-        run = plan(*FLORES, "method=data", f"translate.max_new_tokens={size}")
+        run = plan(*FLORES, "method=data", f"quality.template.max_new_tokens={size}")
         record(store, run)
         publish_quality(store, run, "quality.flores.en-fi.0shot", noised(references, size), references, ["bleu"])
     labels = {row[0].text for row in made(store).panels[0].rows}
-    assert labels == {"flores (translate.max_new_tokens=256)", "flores (translate.max_new_tokens=128)"}
+    assert labels == {"flores (quality.template.max_new_tokens=256)", "flores (quality.template.max_new_tokens=128)"}
 
 
 def test_round_trips_stand_by_themselves(store, folder):

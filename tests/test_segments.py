@@ -54,6 +54,7 @@ def test_the_pieces_are_the_text(text, keep_markers):
 
 
 @given(TEXTS, st.booleans())
+@example("- \u00a0A", True)
 def test_a_line_is_one_line_without_blanks_around_it(text, keep_markers):
     for line in lines(text, keep_markers):
         assert line == line.strip()

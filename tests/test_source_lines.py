@@ -93,7 +93,7 @@ def test_a_null_is_no_line(tmp_path):
 
 
 def test_only_the_lines_reader_reads_lines(tmp_path):
-    with pytest.raises(DataError, match="the reader 'text' does not give lines; use one of: lines"):
+    with pytest.raises(DataError, match="the reader 'text' does not give lines; use one of: demo, lines"):
         read_lines(Source(reader="text", language="en", path=str(tmp_path)))
 
 

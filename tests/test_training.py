@@ -110,6 +110,11 @@ def made(shared: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Step,
     return model, pairs, reference
 
 
+def ids_of(store: Store, pairs: Step) -> list[str]:
+    """The ids of the pairs, in the order of their file."""
+    return [row["id"] for _, row in models.read_jsonl(store.artifact("pair", pairs.fingerprint) / "pairs.jsonl")]
+
+
 def supervised_pieces(tokenizer: Any, encoded: dict[str, Any]) -> list[str]:
     """The stretches of text that are learned, each up to where nothing is learned again."""
     pieces: list[list[int]] = [[]]
@@ -504,7 +509,7 @@ class TestReference:
         models.finish(shared, step)
         assert models.losses(shared, step)[0] == pytest.approx(math.log(2), abs=1e-6)
 
-        order = [int(number) for number in self.rows(shared, reference)["id"]]
+        order = [ids_of(shared, made[1]).index(name) for name in self.rows(shared, reference)["id"]]
         folder = shared.artifact("sft", model.fingerprint) / "model"
         stock = DPOTrainer(
             model=AutoModelForCausalLM.from_pretrained(folder),
@@ -586,7 +591,11 @@ class TestReference:
         """References of two languages, put together by dpo, train as one reference of all the pairs."""
         store = Store.open(tmp_path / "store", create=True)
         model = checkpoint(store)
-        files = {"en": PAIRS[:5], "fi": PAIRS[5:], "both": PAIRS}
+        whole = models.pair_step(models.pairs_file(tmp_path / "both.jsonl", PAIRS))
+        models.finish(store, whole)
+        # A reference stands in the order of its ids.
+        by_id = [pair for _, pair in sorted(zip(ids_of(store, whole), PAIRS, strict=True))]
+        files = {"en": by_id[:5], "fi": by_id[5:], "both": PAIRS}
         references = {}
         for name, rows in files.items():
             pairs = models.pair_step(models.pairs_file(tmp_path / f"{name}.jsonl", rows))

@@ -110,7 +110,7 @@ def _of_line(line: str, keep_markers: bool) -> Iterator[Piece]:
 def _prose(text: str, keep_markers: bool) -> Iterator[Piece]:
     start, end = len(text) - len(text.lstrip()), len(text.rstrip())
     if keep_markers and (marker := _MARKERS.match(text, start, end)):
-        start = marker.end()
+        start = end - len(text[marker.end() : end].lstrip())
     core = text[start:end]
     if not any(letter.isalpha() for letter in core):
         yield Piece(text, True)
