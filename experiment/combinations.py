@@ -43,6 +43,10 @@ def _check_model(config: Config) -> None:
 
 def _check_languages(config: Config) -> None:
     mix = config.data_mix
+    if mix.target == "translate" and mix.source_language == mix.target_language:
+        raise ValueError(
+            f"data_mix.target=translate from '{mix.source_language}' into itself: set another target_language"
+        )
     made = {mix.target_language} if mix.target == "translate" else set()
     needed = {mix.source_language} | ({mix.target_language} if config.mix else set())
     for language in sorted(needed - set(mix.sft) - made):

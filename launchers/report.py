@@ -45,7 +45,8 @@ def summarize(plan: Plan, store: Store, sweep: LocalSweep, out: Console, err: Co
     for key, reason in sweep.failed.items():
         log = store.log(plan.steps[key].stage, plan.steps[key].fingerprint)
         # Not in a boxed table: a path cut by a column's edge cannot be copied.
-        for first, second in ((steps[key], " ".join(reason.split())), ("", str(log))):
+        lines = [" ".join(line.split()) for line in reason.splitlines() if line.strip()]
+        for first, second in zip([steps[key], *[""] * len(lines)], [*lines, str(log)], strict=True):
             err.print(f"{first:<{width}}  {second}", highlight=False, markup=False, soft_wrap=True)
     stopped = len(sweep.pending())
     also = f" {stopped} steps that need them did not run." if stopped else ""

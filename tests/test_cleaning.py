@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from experiment.cleaning.finding import Languages
 from experiment.cleaning.rules import PART_RULES, judge
-from experiment.cleaning.settings import RULES, Clean, Leftovers, Refusal
+from experiment.cleaning.settings import RULES, Clean, Leftovers, Numbers, Refusal
 from experiment.cleaning.tongue import check_known
 from experiment.config import identity
 from experiment.errors import DataError, KirjoError
@@ -155,6 +155,7 @@ def test_every_rule_is_asked_of_every_part_whatever_its_role(rule):
         "alphanumeric": "#" * 90,
     }.get(rule, ENGLISH if rule == "language" else "Ilma?")
     source = LONG[0] if rule not in ("code", "placeholders") else TEXTS[3][0]
+    source = "Write at least 20 words, please." if rule == "numbers" else source
     counts = {"cut_off": 1} if rule == "unfinished" else {}
     for role in ("system", "user", "assistant", "chosen", "rejected"):
         row = TranslatedRow("r", (Part("user", *TEXTS[0]), Part(role, source, bad, **counts)))
@@ -250,3 +251,20 @@ def test_wrong_settings_are_refused_at_the_door(option, said):
 def test_a_section_of_a_rule_is_frozen():
     with pytest.raises((ValidationError, dataclasses.FrozenInstanceError)):
         CLEAN.language.least = 0.1  # type: ignore[misc, union-attr]
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "found"),
+    [
+        ("Write at least 20 words.", "Kirjoita vähintään 20 sanaa.", None),
+        ("Write at least 20 words.", "Kirjoita vähintään 24 sanaa.", 1.0),
+        ("It has 1,000 parts and 3.5 litres.", "Siinä on 1 000 osaa ja 3,5 litraa.", None),
+        ("Cook for 2 of the 12.", "Keitä kahdelle 12:sta.", None),
+        ("From 2 to 12.", "Kahdesta kahteentoista.", 1.0),
+        ("No number", "Ei lukua 7", None),
+        ("```\nx = 7\n```\nDone", "```\nx = 8\n```\nValmis", None),
+    ],
+)
+def test_numbers_stay_what_they_are(source, text, found):
+    finding = PART_RULES["numbers"](Numbers(), Part("user", source, text), EN_FI)
+    assert (finding and finding.value) == found

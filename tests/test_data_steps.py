@@ -190,6 +190,7 @@ def test_an_identifier_that_is_asked_is_part_of_cleaning(monkeypatch):
             "needs a word for 'xx': +translate.language_names.xx=WORD",
         ),
         ("translate.engine=openia", "translate.engine: Input should be 'transformers', 'vllm' or 'openai'"),
+        (f"{TRANSLATE} data_mix.target_language=en", "from 'en' into itself"),
         ("data_mix.target=translated", "data_mix.target: Input should be 'source' or 'translate'"),
         (f"{TRANSLATE} data_mix.source_language=sv", "has no SFT data in 'sv'"),
         (f"{TRANSLATE} method=dpo_fi ~data_mix.preference.en", "needs preference data in 'fi'"),

@@ -251,7 +251,7 @@ def test_a_pair_of_another_schema(rows_path, row, message):
 
 def test_an_id_stands_once(rows_path):
     rows = [{"id": name, "messages": turns("a", "b")} for name in ("x", "y", "x")]
-    with pytest.raises(DataError, match=r"line 3: the id 'x' stands twice, first in row 1; .* columns.id=''"):
+    with pytest.raises(DataError, match=r"line 3: the id 'x' stands twice, first in row 1; .*columns={id: ''}"):
         read_conversations(source(rows_path, *rows))
     numbered = read_conversations(source(rows_path, *rows, columns={"id": ""}))
     assert [row.id for row in numbered] == ["1", "2", "3"]

@@ -6,7 +6,7 @@ import re
 
 from experiment.cleaning.finding import Finding, Languages, share
 from experiment.cleaning.prose import lines, prose
-from experiment.cleaning.settings import Alignment, Code, PlaceholderKind, Placeholders
+from experiment.cleaning.settings import Alignment, Code, Numbers, PlaceholderKind, Placeholders
 from experiment.translation.rows import Part
 from experiment.translation.segments import code_blocks
 
@@ -20,6 +20,10 @@ _PLACEHOLDERS: dict[PlaceholderKind, re.Pattern[str]] = {
     "email": re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+\.\w[\w.-]*\w"),
 }
 _NUMBER = re.compile(r"\d{2,}")
+# Digits with what sets them apart within a number: 1,000 is 1 000 in Finnish, and 3.5 is 3,5.
+_GROUPED = re.compile(r"\d[\d.,:'\u00a0\u202f]*")
+_NO_DIGIT = re.compile(r"\D+")
+_MAY_BE_SPACED = 4  # digits: from so many on blanks may stand within a number
 _WORD = re.compile(r"[^\W_]+")
 _QUESTION = re.compile("[?？؟\u037e]")
 _SENTENCE_ENDS = frozenset(".!?。！।")
@@ -51,6 +55,21 @@ def placeholders(rule: Placeholders, part: Part, _languages: Languages) -> Findi
     if not lost or share(len(lost), len(wanted)) <= rule.most_lost:
         return None
     return Finding(share(len(lost), len(wanted)), f"lost: {' '.join(lost[:3])}")
+
+
+def numbers(rule: Numbers, part: Part, _languages: Languages) -> Finding | None:
+    """Numbers of the source's prose that the translation has not, however their digits are set apart."""
+    wanted, there = _digits(prose(part.source)), set(_digits(part.text))
+    spaced = _NO_DIGIT.sub("", part.text)
+    lost = [one for one in wanted if one not in there and not (len(one) >= _MAY_BE_SPACED and one in spaced)]
+    if not lost or share(len(lost), len(wanted)) <= rule.most_lost:
+        return None
+    return Finding(share(len(lost), len(wanted)), f"lost: {' '.join(lost[:3])}")
+
+
+def _digits(text: str) -> list[str]:
+    """The numbers of a text, each by its digits alone."""
+    return [_NO_DIGIT.sub("", found) for found in _GROUPED.findall(text)]
 
 
 def alignment(rule: Alignment, part: Part, _languages: Languages) -> Finding | None:

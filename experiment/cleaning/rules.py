@@ -26,6 +26,7 @@ PART_RULES: Mapping[RuleName, Rule] = {
     "alphanumeric": form.alphanumeric,
     "code": kept.code,
     "placeholders": kept.placeholders,
+    "numbers": kept.numbers,
     "alignment": kept.alignment,
 }
 

@@ -27,6 +27,7 @@ RuleName = Literal[
     "alphanumeric",
     "code",
     "placeholders",
+    "numbers",
     "alignment",
     "same_replies",
 ]
@@ -213,6 +214,18 @@ class Placeholders:
 
 
 @dataclass(frozen=True, kw_only=True, config=DOOR)
+class Numbers:
+    """Numbers of the source, in digits, stand in the translation; ``most_lost`` is the share of them that may not."""
+
+    most_lost: Share = 0.5
+
+    @property
+    def threshold(self) -> str:
+        """The rule in a few words."""
+        return f"<= {self.most_lost:g} lost"
+
+
+@dataclass(frozen=True, kw_only=True, config=DOOR)
 class Alignment:
     """Source and translation are of one another: their lines, sentence marks, numbers and names tell.
 
@@ -260,6 +273,7 @@ class Clean:
     alphanumeric: Alphanumeric | None = field(default_factory=Alphanumeric)
     code: Code | None = field(default_factory=Code)
     placeholders: Placeholders | None = field(default_factory=Placeholders)
+    numbers: Numbers | None = field(default_factory=Numbers)
     alignment: Alignment | None = field(default_factory=Alignment)
     same_replies: SameReplies | None = field(default_factory=SameReplies)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoTokenizer, GenerationConfig
 
 from experiment.engines.decoding import Budget, Decoder, Passes, Row
@@ -19,6 +20,7 @@ from experiment.engines.settings import InProcess
 from experiment.engines.slots import plain_layers
 from experiment.engines.tokens import check_length, context_of, count, encode, special_stops
 from experiment.engines.trial import agrees
+from experiment.errors import KirjoError
 from experiment.training.models import load_whole
 
 
@@ -42,7 +44,10 @@ class InProcessEngine:
     def tokenizer(self) -> Any:
         """The model's tokenizer, loaded when first asked for."""
         if self._tokenizer is None:
-            self._tokenizer = AutoTokenizer.from_pretrained(self.place.name, revision=self.place.revision)
+            try:
+                self._tokenizer = AutoTokenizer.from_pretrained(self.place.name, revision=self.place.revision)
+            except (OSError, ValueError) as error:
+                raise KirjoError(f"cannot load the tokenizer of the model in {self.place.name}: {error}") from error
         return self._tokenizer
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -71,7 +76,7 @@ class InProcessEngine:
             decoder.answer(rows, lambda row: done(row.id, self._answer_of(row)))
 
     def _load(self) -> Decoder | PlainDecoder:
-        model, tokenizer = load_whole(self.place.name, dtype="auto", revision=self.place.revision)
+        model, tokenizer = self._load_whole()
         if torch.cuda.is_available() and getattr(model, "hf_device_map", None) is None:
             model = model.to(_device())
         model.eval()
@@ -90,6 +95,16 @@ class InProcessEngine:
             flush=True,
         )
         return PlainDecoder(model, pad, self._ends, budget, self._ended)
+
+    def _load_whole(self) -> tuple[Any, Any]:
+        try:
+            return load_whole(self.place.name, dtype="auto", revision=self.place.revision)
+        except (OSError, ValueError, SafetensorError) as error:
+            words = " ".join((str(error).strip().splitlines() or [type(error).__name__])[:2])
+            raise KirjoError(
+                f"cannot load the model in {self.place.name}: {words} (expected what save_pretrained writes: weights, "
+                "config.json and a tokenizer)"
+            ) from error
 
     @property
     def _ends(self) -> list[int]:

@@ -25,6 +25,9 @@ from experiment.task import Progress, Task
 # loses no answer.
 FILE = ".answers.{}.jsonl"
 
+# So many answers of a server are written together: a launcher that is interrupted ends its workers outright.
+PIECE = 16
+
 # A parallel file system may show only after a while what another node has written.
 SHOWN_WITHIN_S = 60.0
 LOOK_AGAIN_S = 1.0
@@ -113,32 +116,47 @@ def _answer_shards(
 ) -> None:
     finished = 0
     told(finished)
+    # An answer that does not depend on who is in the same batch is worth keeping before its shard is whole.
+    piecewise = getattr(engine, "piecewise", False)
     with path.open("ab") as out:
         for shard in shards:
-            answers: dict[str, Answer] = {}
+            answered = _Answered(out.fileno(), shard)
 
-            def done(id: str, answer: Answer, answers: dict[str, Answer] = answers, before: int = finished) -> None:
-                answers[id] = answer
-                told(before + len(answers))
+            def done(id: str, answer: Answer, answered: _Answered = answered, before: int = finished) -> None:
+                answered.answers[id] = answer
+                told(before + len(answered.answers))
+                if piecewise:
+                    answered.keep(PIECE)
 
             try:
                 engine.answer(shard, done)
             except BaseException:
-                # An answer that does not depend on who is in the same batch is worth keeping.
-                if getattr(engine, "piecewise", False) and answers:
-                    _keep(out.fileno(), shard, answers)
+                if piecewise:
+                    answered.keep(1)
                 raise
-            if lacking := [request.id for request in shard if request.id not in answers]:
+            if lacking := [request.id for request in shard if request.id not in answered.answers]:
                 raise KirjoError(f"the engine gave no answer to {len(lacking)} requests, the first is {lacking[0]!r}")
-            _keep(out.fileno(), shard, answers)
+            answered.keep(1)
             stop.obey()
             finished += len(shard)
 
 
-def _keep(file: int, shard: Sequence[Request], answers: Mapping[str, Answer]) -> None:
-    rows = {request.id: asdict(answers[request.id]) for request in shard if request.id in answers}
-    with stop.deferred():
-        _write(file, json_line(rows))
+class _Answered:
+    """The answers to a shard, and which of them are on the disk."""
+
+    def __init__(self, file: int, shard: Sequence[Request]) -> None:
+        self.file, self.shard = file, shard
+        self.answers: dict[str, Answer] = {}
+        self.kept: set[str] = set()
+
+    def keep(self, least: int) -> None:
+        """Write those that are not on the disk yet, in the order of the shard, if they are at least so many."""
+        if len(self.answers) - len(self.kept) < least:
+            return
+        new = [request.id for request in self.shard if request.id in self.answers and request.id not in self.kept]
+        with stop.deferred():
+            _write(self.file, json_line({id: asdict(self.answers[id]) for id in new}))
+        self.kept.update(new)
 
 
 def _write(file: int, line: bytes) -> None:

@@ -32,7 +32,10 @@ class Empties:
         """Raise DataError if there were any that are not to be left out: the first, and how many."""
         if self._refuse and self._first is not None:
             more = f" (the first of {self._count} {EMPTY})" if self._count > 1 else ""
-            raise DataError(f"{self._first}{more}; mend it, or leave such rows out with on_empty=drop")
+            raise DataError(
+                f"{self._first}{more}; mend it, or leave such rows out with the source's option on_empty=drop "
+                "(+data_mix.sft.en.on_empty=drop)"
+            )
 
 
 class Identifiers:
@@ -53,7 +56,7 @@ class Identifiers:
         if before != raw.number:
             raise DataError(
                 f"{raw.where}: the id {name!r} stands twice, first in row {before}; name another column with "
-                "columns.id=COLUMN, or number the rows with columns.id=''"
+                "the source's option columns={id: COLUMN}, or number the rows with columns={id: ''}"
             )
         return name
 

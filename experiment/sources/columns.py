@@ -115,7 +115,8 @@ class Columns:
         if found is not _ABSENT:
             return DataError(f"{text}; got {shown(found)}")
         near = [f"columns.{what}={item}" for item in self.near(row, what)]
-        return DataError(f"{text}; did you mean {' or '.join(near)}?" if near else text)
+        how = f"(of the source: 'data_mix.sft.en.columns={{{what}: {near[0].split('=')[1]}}}')" if near else ""
+        return DataError(f"{text}; did you mean {' or '.join(near)}? {how}" if near else text)
 
     def near(self, row: Mapping[str, Any], what: str) -> list[str]:
         """Columns of the row that may be meant: by what other sets call it, then by spelling; at most three."""

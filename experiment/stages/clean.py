@@ -37,10 +37,10 @@ def run(task: Task) -> dict[str, Any]:
         check_known(settings.language, languages.target)
     judgements = _judge_all(task, settings, kind, languages)
     funnel = make_funnel(settings, kind, languages, judgements)
-    if not funnel.rows_out:
-        raise DataError(_nothing_left(funnel))
     write_jsonl(task.work / DROPPED, (dropped_row(found) for found in judgements if found.faults))
     write_funnel(task.work, funnel)
+    if not funnel.rows_out:
+        raise DataError(f"{_nothing_left(funnel)}. Every dropped row: {task.work / DROPPED}")
     name, shape = (PAIRS, _pair) if kind == "pairs" else (CONVERSATIONS, _conversation)
     write_jsonl(task.work / name, (shape(found.cleaned, languages.target) for found in judgements if not found.faults))
     return {
