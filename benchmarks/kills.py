@@ -74,7 +74,12 @@ def kill_once(arguments: list[str], store: Path, stage: str, chance: random.Rand
     process = start(arguments, store)
     while process.poll() is None and not claimed(store, stage, begun):
         time.sleep(0.01)
-    time.sleep(chance.uniform(0, WINDOWS[stage]))
+    return kill_within(process, WINDOWS[stage], chance)
+
+
+def kill_within(process: subprocess.Popen[bytes], window: float, chance: random.Random) -> str | None:
+    """Kill a launcher or its worker at a random moment of so many seconds; who it was, None if all was over by then."""
+    time.sleep(chance.uniform(0, window))
     if process.poll() is not None:
         return None
     try:

@@ -9,16 +9,14 @@ byte, and a kill may cost at most one shard of lines that were asked for before.
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.kills import claimed, start, worker_of
+from benchmarks.kills import claimed, kill_within, start
 from tests.rule_server import MODEL, RuleServer, serving
 
 SHARD = 8
@@ -57,17 +55,9 @@ def kill_once(asked: list[str], store: Path, chance: random.Random, window: floa
     process = start(asked, store)
     while process.poll() is None and not claimed(store, "translate", begun):
         time.sleep(0.005)
-    time.sleep(chance.uniform(0, window))
-    if process.poll() is not None:
-        return "over"
-    try:
-        victim = worker_of(process.pid) if chance.random() < 0.5 else process.pid
-    except OSError:
-        victim = process.pid
-    os.kill(victim, signal.SIGKILL)
-    process.wait()
+    victim = kill_within(process, window, chance)
     _wait_for_workers(store)
-    return "launcher" if victim == process.pid else "worker"
+    return victim or "over"
 
 
 def _wait_for_workers(store: Path) -> None:

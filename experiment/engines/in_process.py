@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, GenerationConfig
+from transformers import GenerationConfig
 
 from experiment.engines.decoding import Budget, Decoder, Passes, Row
 from experiment.engines.endings import StopSearch, cut_at_stop
@@ -18,7 +18,7 @@ from experiment.engines.open import ModelPlace
 from experiment.engines.plain import PlainDecoder
 from experiment.engines.settings import InProcess
 from experiment.engines.slots import plain_layers
-from experiment.engines.tokens import check_length, context_of, count, encode, special_stops
+from experiment.engines.tokens import check_length, context_of, count, encode, load_tokenizer, special_stops
 from experiment.engines.trial import agrees
 from experiment.errors import KirjoError
 from experiment.training.models import load_whole
@@ -44,10 +44,7 @@ class InProcessEngine:
     def tokenizer(self) -> Any:
         """The model's tokenizer, loaded when first asked for."""
         if self._tokenizer is None:
-            try:
-                self._tokenizer = AutoTokenizer.from_pretrained(self.place.name, revision=self.place.revision)
-            except (OSError, ValueError) as error:
-                raise KirjoError(f"cannot load the tokenizer of the model in {self.place.name}: {error}") from error
+            self._tokenizer = load_tokenizer(self.place)
         return self._tokenizer
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:

@@ -17,7 +17,7 @@ from experiment.engines.engine import Answer, Done, Request
 from experiment.engines.open import ModelPlace
 from experiment.engines.serving import StartedServer
 from experiment.engines.settings import Server
-from experiment.engines.tokens import count
+from experiment.engines.tokens import count, load_tokenizer
 from experiment.errors import KirjoError
 
 # What the API allows; we cut at all of them ourselves.
@@ -109,10 +109,8 @@ class OpenAIEngine:
 
     def _load_tokenizer(self) -> Any:
         if self.place is not None:
-            from transformers import AutoTokenizer
-
-            with contextlib.suppress(OSError, ValueError):
-                return AutoTokenizer.from_pretrained(self.place.name, revision=self.place.revision)
+            with contextlib.suppress(KirjoError):
+                return load_tokenizer(self.place)
         print(
             f"the server's tokenizer is not here: every {BYTES_A_TOKEN} bytes of a text are taken to be a token",
             file=sys.stderr,

@@ -7,7 +7,23 @@ from dataclasses import replace
 from typing import Any
 
 from experiment.engines.engine import Request
+from experiment.engines.open import ModelPlace
 from experiment.errors import KirjoError
+
+
+def load_tokenizer(place: ModelPlace) -> Any:
+    """The tokenizer of a model.
+
+    Raises:
+        KirjoError: it cannot be had; says where it was looked for.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(place.name, revision=place.revision)
+    except (OSError, ValueError) as error:
+        words = " ".join(str(error).split())
+        raise KirjoError(f"cannot load the tokenizer of the model in {place.name}: {words}") from error
 
 
 def encode(tokenizer: Any, request: Request) -> list[int]:

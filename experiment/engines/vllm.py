@@ -11,7 +11,7 @@ from experiment.engines.endings import cut_at_stop
 from experiment.engines.engine import Answer, Done, Request
 from experiment.engines.open import ModelPlace
 from experiment.engines.settings import Vllm
-from experiment.engines.tokens import check_length, count, encode, special_stops
+from experiment.engines.tokens import check_length, count, encode, load_tokenizer, special_stops
 from experiment.errors import KirjoError
 from experiment.ranks import unlaunched
 
@@ -39,9 +39,7 @@ class VllmEngine:
     def tokenizer(self) -> Any:
         """The model's tokenizer, loaded when first asked for."""
         if self._tokenizer is None:
-            from transformers import AutoTokenizer
-
-            self._tokenizer = AutoTokenizer.from_pretrained(self.place.name, revision=self.place.revision)
+            self._tokenizer = load_tokenizer(self.place)
         return self._tokenizer
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+from experiment.scoring.versions import package_version
 
 
 def identity() -> dict[str, str]:
-    """Package -> version; no spBLEU model and no COMET: they may be on one machine and not on another."""
-    try:
-        return {"sacrebleu": version("sacrebleu")}
-    except PackageNotFoundError:
-        return {"sacrebleu": "none"}
+    """Package -> version; no spBLEU model and no COMET: they may be on one machine and not on another.
+
+    Raises:
+        KirjoError: sacrebleu is not installed.
+    """
+    return {"sacrebleu": package_version("sacrebleu")}

@@ -67,6 +67,8 @@ def utf8(path: Path, number: int, line: bytes) -> str:
 def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         row = json.loads(utf8(path, number, line))
+    except RecursionError:
+        raise DataError(f"{path}, line {number}: nested too deeply to be read") from None
     except json.JSONDecodeError as error:
         array = number == 1 and line.lstrip().startswith(b"[")
         hint = "; a file that is one JSON array is read under a name that ends in .json" if array else ""
