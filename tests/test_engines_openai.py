@@ -208,7 +208,7 @@ def test_a_server_that_is_not_there() -> None:
     words = f"no server to answer at http://127.0.0.1:{port}: the connection failed"
     with engine_of(url=f"http://127.0.0.1:{port}", model="toy") as engine, pytest.raises(KirjoError, match=words):
         answers_of(engine)
-    with engine_of(url="nonsense://x", model="toy") as engine, pytest.raises(KirjoError, match=r"engine\.openai\.url"):
+    with engine_of(url="http://*x", model="toy") as engine, pytest.raises(KirjoError, match=r"engine\.openai\.url"):
         answers_of(engine)
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiment.errors import DataError
 from experiment.sources.preferences import split_turns
 from experiment.sources.read import read_conversations, read_reply_groups
 from experiment.sources.records import Conversation, Message, Reply, ReplyGroup
@@ -279,3 +280,13 @@ def test_the_same_reply_twice_is_a_tie(tmp_path):
     (group,) = groups(write_rows(tmp_path / "p.jsonl", rows), "pairs")
     assert list(make_pairs(group, "best_worst")) == []
     assert len({reply.score for reply in group.replies}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("deep.jsonl", "line 1: nested too deeply"), ("deep.json", "row 1: nested")]
+)
+def test_nesting_without_end_is_told(tmp_path, name, told):
+    deep = '{"messages": ' + "[" * 200_000 + "]" * 200_000 + "}"
+    (tmp_path / name).write_text(deep if name.endswith("l") else f"[{deep}]")
+    with pytest.raises(DataError, match=told):
+        read(str(tmp_path / name))

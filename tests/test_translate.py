@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from experiment.data_steps import _identity
+from experiment.engines.shards import PIECE, read_answers
 from experiment.plan import Step, make_step
 from experiment.sources.jsonl import read_jsonl, write_jsonl
 from experiment.sources.source import Source
@@ -257,6 +258,19 @@ class TestInterrupted:
             twice = sum(count - 1 for count in server.asked.values())
         assert before >= 50
         assert twice <= 8
+
+    def test_a_servers_answers_are_on_the_disk_before_their_shard_is_whole(self, store, talks):
+        seen = []
+        with serving() as server:
+            step = step_of(server, "conversations", talks, how={"shard_rows": 512})
+
+            def look(done: int, _of: int) -> None:
+                answered = read_answers(store.work(step.stage, step.fingerprint))
+                seen.append((done, len(answered)))
+
+            assert models.attempt(store, step, look).state == "done"
+        assert len(seen) > 60
+        assert all(done - kept <= PIECE for done, kept in seen)
 
     def test_a_server_that_dies_loses_nothing(self, store, talks):
         failing = {"after": 30}

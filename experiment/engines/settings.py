@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
@@ -45,10 +46,20 @@ class Server:
     key_variable: str = "OPENAI_API_KEY"
 
     def __post_init__(self) -> None:
-        """Refuse a command whose server would not be found, or would answer with another model."""
+        """Refuse an address that is none, and a command whose server would not be found or has another model."""
+        if self.url is not None and not _is_address(self.url):
+            raise ValueError(f"url must begin with http:// or https://, as in http://host:8000/v1; came: {self.url}")
         for name in ("{model}", "{port}"):
             if self.start is not None and name not in self.start:
                 raise ValueError(f"start must hold {name}, as in: vllm serve {{model}} --port {{port}}")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:  # brackets that hold no address
+        return False
 
 
 @dataclass(frozen=True, kw_only=True, config=DOOR)

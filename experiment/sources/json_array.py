@@ -44,6 +44,8 @@ def read_array(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         number += 1
         try:
             row, place = decoder.raw_decode(text, place)
+        except RecursionError:
+            raise DataError(f"{path}, row {number}: nested too deeply to be read") from None
         except json.JSONDecodeError as error:
             raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg} at column {error.colno}") from None
         if not isinstance(row, dict):
