@@ -144,12 +144,24 @@ def _notes(found: Found, store: str) -> Iterator[str]:
                 f"{named}: in {funnel.cut['rows']:,} rows words of the prompt were cut off ({funnel.cut['texts']:,} "
                 "texts); what stood before them was judged."
             )
+        if told := _left_out(shared):
+            yield f"{named}: {told}"
         if told := _translated(shared):
             yield f"{named}: {told}"
     missing = dict.fromkeys(command(shared.first.overrides, store) for shared, funnel in found if funnel is None)
     if missing:
         yield "Missing cells; each is filled by its command:"
         yield from (f"  {line}" for line in missing)
+
+
+def _left_out(shared: Shared) -> str:
+    """What was left out when the source was read, before anything was translated."""
+    source = shared.first.axes["source_language"]
+    reader = {"sft": "translate.sft", "preference": f"pair.{source}"}.get(shared.role.partition(".")[2], "")
+    manifest = shared.first.manifest(reader)
+    dropped = (manifest.summary.get("sources", {}).get("source", {}) if manifest else {}).get("dropped", {})
+    told = ", ".join(f"{number:,} {what}" for what, number in dropped.items())
+    return f"left out when they were read, and not in these rows: {told}." if told else ""
 
 
 def _translated(shared: Shared) -> str:

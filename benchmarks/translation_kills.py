@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 from benchmarks.kills import claimed, kill_within, start
-from tests.rule_server import MODEL, RuleServer, serving
+from tests.completion_server import Server
+from tests.rule_server import MODEL, asked_for, serving
 
 SHARD = 8
 # After the claim of the step a kill comes within so many seconds, of which its imports take about one.
@@ -25,7 +26,7 @@ WINDOW_S = 1.8
 DELAY_S = 0.05  # the server's, a request: time enough to be killed in
 
 
-def arguments(server: RuleServer, rows: int, more: list[str]) -> list[str]:
+def arguments(server: Server, rows: int, more: list[str]) -> list[str]:
     """The data and nothing else: the demo's English conversations by a server's model, cleaning switched off."""
     return [
         "method=data",
@@ -72,21 +73,21 @@ def main() -> None:
     more = [item for item in sys.argv[1:] if not item.startswith(("kills=", "rows="))]
     kills, rows = int(given.get("kills", "20")), int(given.get("rows", "400"))
     chance = random.Random(0)
-    with tempfile.TemporaryDirectory() as folder, serving(delay_s=DELAY_S) as server:
+    with tempfile.TemporaryDirectory() as folder, serving(pause_s=DELAY_S) as server:
         calm, store = Path(folder) / "calm", Path(folder) / "killed"
         asked = arguments(server, rows, more)
         if start(asked, calm).wait():
             sys.exit(f"the undisturbed run failed: {' '.join(asked)}")
-        lines = len(server.asked)
-        assert set(server.asked.values()) == {1}, "a line was asked for twice in an undisturbed run"
+        lines = len(asked_for(server))
+        assert len(server.asked) == lines, "a line was asked for twice in an undisturbed run"
         server.asked.clear()
         victims = []
         while len(victims) < kills and "over" not in victims:
             victims.append(kill_once(asked, store, chance, WINDOW_S))
-        before = sum(server.asked.values())
+        before = len(server.asked)
         code = start(asked, store).wait()
         same = translation(store) == translation(calm)
-        twice = sum(count - 1 for count in server.asked.values())
+        twice = len(server.asked) - len(asked_for(server))
     bad = bool(code) or not same or twice > SHARD * len(victims) or "over" in victims
     print(
         f"{lines} distinct lines, shards of {SHARD}; {len(victims)} kills ({victims.count('launcher')} launcher, "

@@ -71,15 +71,15 @@ def _check_languages(config: Config) -> None:
 
 
 def _check_translation(config: Config) -> None:
-    mix, engine, translates = config.data_mix, config.engine.openai, config.translate.engine
-    if mix.target != "translate" and not config.quality.tests:
-        translates = "transformers"
+    mix, engine = config.data_mix, config.engine.openai
+    translates = mix.target == "translate" or bool(config.quality.tests)
     if config.generate.engine == "openai" and not engine.start:
         raise ValueError(
             "generate.engine=openai needs engine.openai.start, a command that serves the checkpoint of each step "
             "({model}, {port}): a server that is there already has one model"
         )
-    if translates == "openai" and not engine.start and not (engine.url and engine.model):
+    served = bool(engine.start or (engine.url and engine.model))
+    if translates and config.translate.engine == "openai" and not served:
         raise ValueError(
             "translate.engine=openai needs a server: engine.openai.url and engine.openai.model of one that runs, or "
             "engine.openai.start, a command with {model} and {port}"

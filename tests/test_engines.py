@@ -26,6 +26,7 @@ from experiment.errors import KirjoError
 from experiment.sources.records import Message
 from experiment.training.chat import add_chat_format
 from tests import models
+from tests.answered import answers_of
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -101,18 +102,6 @@ def by_itself(model: Any, tokenizer: Any, request: Request) -> Answer:
     return Answer(
         cut_at_stop(tokenizer.decode(tokens, skip_special_tokens=True), request.stop)[0], len(tokens), finished
     )
-
-
-def answers_of(engine: InProcessEngine, requests: Sequence[Request]) -> dict[str, Answer]:
-    """The answers; each is told once."""
-    found: dict[str, Answer] = {}
-
-    def done(id: str, answer: Answer) -> None:
-        assert id not in found
-        found[id] = answer
-
-    engine.answer(requests, done)
-    return found
 
 
 def engine_of(folder: Path, rows: int = 4, tokens: int = 65536) -> InProcessEngine:

@@ -24,7 +24,7 @@ from experiment.engines.settings import Engines
 from experiment.engines.settings import Server as Settings
 from experiment.errors import KirjoError
 from experiment.sources.records import Message
-from tests import completion_server, models, ranked
+from tests import answered, completion_server, models, ranked
 from tests.completion_server import Server, as_json, running
 
 TEXTS = ("one two three", "a", "the fisher stands in the harbour", "hei hei hei hei", "x y")
@@ -53,14 +53,7 @@ def engine_of(
 
 
 def answers_of(engine: OpenAIEngine, requests: Sequence[Request] = REQUESTS) -> dict[str, Answer]:
-    found: dict[str, Answer] = {}
-
-    def done(id: str, answer: Answer) -> None:
-        assert id not in found
-        found[id] = answer
-
-    engine.answer(requests, done)
-    return found
+    return answered.answers_of(engine, requests)
 
 
 def right(request: Request) -> Answer:

@@ -290,3 +290,12 @@ def test_a_report_of_data_alone(store, tmp_path):
     for name in ("table1", "table2", "betas", "figure1"):
         (table, *_) = tables_of(name, load_results(store), "store")
         assert run.id not in {origin.run for origin in table.table.origins}
+
+
+def test_what_was_left_out_on_reading_is_told_beside_the_funnel(store):
+    runs = filled(store)
+    for role, dropped in (("translate.sft", {"rows without a text": 1400}), ("pair.en", {"messages in review": 7})):
+        summary = {"rows": 1500, "sources": {"source": {"rows": 1500, "dropped": dropped}}}
+        publish_files(store, runs[2].steps[role], lambda work: (work / "x").write_text(""), summary=summary)
+    notes = [note for note in made(store).notes if "left out when they were read" in note]
+    assert [note.split(": ")[-1] for note in notes] == ["1,400 rows without a text.", "7 messages in review."]

@@ -24,7 +24,8 @@ from experiment.translation.rows import TRANSLATED, TranslatedRow, read_translat
 from experiment.translation.segments import code_blocks, pieces
 from experiment.translation.settings import ShotSet, Translate
 from tests import models
-from tests.rule_server import MODEL, RuleServer, line_of, serving, translated
+from tests.completion_server import Server
+from tests.rule_server import MODEL, asked_for, line_of, serving, translated
 
 SHARED = Path(os.environ.get("KIRJO_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 OASST = SHARED / "oasst1" / "validation.jsonl"
@@ -49,7 +50,7 @@ def plain(**changes: Any) -> Translate:
 
 
 def step_of(
-    server: RuleServer,
+    server: Server,
     kind: str,
     source: Source | None = None,
     inputs: dict[str, str] | None = None,
@@ -114,8 +115,8 @@ def test_conversations_keep_turns_code_and_blank_lines(server, store, tmp_path):
         "cut_off": 0,
         "new_tokens": 0,
     }
-    assert all(count == 1 for count in server.asked.values())
-    assert len(server.asked) == 7
+    assert all(count == 1 for count in asked_for(server).values())
+    assert len(asked_for(server)) == 7
 
 
 def test_pairs_are_translated_with_prompt_and_both_replies(server, store, tmp_path):
@@ -170,7 +171,7 @@ def test_a_line_longer_than_the_context_is_split_at_sentences(server, store, tmp
     (row,) = rows(store, step)
     assert row.parts[1].text == translated(line)
     assert models.summary(store, step)["split_lines"] == 1
-    asked = [line_of(prompt) for prompt in server.asked]
+    asked = [line_of(prompt) for prompt in asked_for(server)]
     assert all(part.endswith(".") for part in asked if part != "Short")
     assert max(map(len, asked)) < len(line) / 2
 
@@ -253,9 +254,9 @@ class TestInterrupted:
                     raise KeyError("stopped")
 
             assert models.attempt(store, step, stop).state == "failed"
-            before = sum(server.asked.values())
+            before = len(server.asked)
             assert (models.finish(store, step) / TRANSLATED).read_bytes() == expected
-            twice = sum(count - 1 for count in server.asked.values())
+            twice = sum(count - 1 for count in asked_for(server).values())
         assert before >= 50
         assert twice <= 8
 
