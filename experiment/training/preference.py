@@ -51,8 +51,9 @@ class PairTrainer(EvenRanks, DPOTrainer):  # type: ignore[misc]
 
     TRL 1.16 has no public way in for log-probabilities computed elsewhere: with ``precompute_ref_log_probs`` it always
     computes its own. The first two methods below are where it tokenises and where it computes. The others make the loss
-    of an optimizer step the mean over its pairs however they are spread over passes; TRL's is the mean of the passes'
-    means, in which the pairs of a last pass that is not full weigh more.
+    of an optimizer step, and the rewards and log-probabilities logged with it, the mean over its pairs however they are
+    spread over passes; TRL's is the mean of the passes' means, in which the pairs of a last pass that is not full weigh
+    more.
 
     ``progress`` is told (pairs done, of how many) while log-probabilities are computed, which the constructor does.
     """
@@ -85,7 +86,7 @@ class PairTrainer(EvenRanks, DPOTrainer):  # type: ignore[misc]
         """The passes of one optimizer step; notes how many rows they have on average, over all ranks."""
         passes, items = super().get_batch_samples(*args, **kwargs)
         rows = sum(2 * _pairs(one) for one in passes)
-        self.rows_per_pass = self._over_ranks(rows, "mean") / max(len(passes), 1)
+        self.rows_per_pass = self._mean_over_ranks(rows) / max(len(passes), 1)
         return passes, items
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -94,7 +95,7 @@ class PairTrainer(EvenRanks, DPOTrainer):  # type: ignore[misc]
         if not self.model.training:  # what wraps it may not know
             return loss
         rows, fillers = len(inputs["input_ids"]), len(inputs["input_ids"]) - 2 * _pairs(inputs)
-        self._leave_fillers_out(rows, fillers)
+        self._weigh_means(rows / self.rows_per_pass)
         # A filler's two replies are equal, empty in fact: its loss is log 2 wherever the weights are.
         return (
             (loss * rows - fillers * math.log(2)) / self.rows_per_pass
@@ -102,20 +103,17 @@ class PairTrainer(EvenRanks, DPOTrainer):  # type: ignore[misc]
             else loss * (rows / self.rows_per_pass)
         )
 
-    def _leave_fillers_out(self, rows: int, fillers: int) -> None:
-        """The means that TRL takes over all rows of a pass have zeros in them for the fillers."""
-        if self.accelerator.num_processes == 1:
-            return
-        share = 1 - self._over_ranks(fillers, "mean") / rows
+    def _weigh_means(self, weight: float) -> None:
+        """TRL logs the mean of the passes' means, with zeros for fillers; weighted, that is the mean of the pairs."""
         for name, values in self._metrics["train"].items():
             if name.startswith(("rewards/", "logps/")):
-                values[-1] /= share
+                values[-1] *= weight
 
-    def _over_ranks(self, number: int, reduction: str) -> float:
+    def _mean_over_ranks(self, number: int) -> float:
         if self.accelerator.num_processes == 1:
             return number
         found = torch.tensor(float(number), device=self.accelerator.device)
-        return float(self.accelerator.reduce(found, reduction))
+        return float(self.accelerator.reduce(found, "mean"))
 
 
 def _pairs(batch: Any) -> int:
