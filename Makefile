@@ -5,6 +5,7 @@ PYTHON ?= python3
 STORE ?= store
 REPORT ?= report.html
 WORKERS ?= 2
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -15,8 +16,11 @@ demo: $(VENV)/ready
 	$(BIN)/python -m analysis table1 table2 betas --store $(STORE)
 	$(BIN)/python -m analysis report --store $(STORE) --out $(REPORT)
 
+# JOBS files of tests at a time; JOBS=0 runs all in one process.
+PARALLEL = --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/ready-dev
-	$(BIN)/python -m pytest -m "not (slow or slurm or browser or latex)"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not (slow or slurm or browser or latex)"
 
 # On a real cluster; tests/slurm/cluster-up.sh starts one on this machine.
 test-slurm: $(VENV)/ready-dev

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,26 @@ from tests import clusters
 # How long an example takes says more of the machine's other work than of the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+# Tables are as wide as where there is no terminal, whatever the shell or pytest-xdist says.
+os.environ.pop("COLUMNS", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """pytest-xdist cannot carry half a surrogate pair, which the texts of some tests have and lm_eval prints."""
+    report = yield
+    report.sections = [(title, text.encode("utf-8", "backslashreplace").decode()) for title, text in report.sections]
+    return report
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _collected_once() -> Iterator[None]:
+    """What a file's tests have imported is not looked through for garbage by all the tests behind them."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

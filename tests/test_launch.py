@@ -25,6 +25,7 @@ from tests import sweeps
 from tests.tiny import TINY
 
 TWO_MIXES = ("-m", "mix=0,100")
+LONG_TRAINING = ("mix=100", "sft.epochs=12", "sft.checkpoint_every=4", "sft.learning_rate=1e-3")
 
 
 @pytest.fixture(scope="module")
@@ -164,57 +165,56 @@ def _is_worker(pid: int) -> bool:
         return False
 
 
+Killable = tuple[subprocess.Popen[str], Path]
+
+
 @pytest.fixture
-def long_training(copy: Path) -> Iterator[tuple[subprocess.Popen[str], Path, tuple[str, ...]]]:
-    """A sweep in the middle of an sft step that takes some seconds and has a checkpoint already."""
-    wanted = ("mix=100", "sft.epochs=12", "sft.checkpoint_every=4", "sft.learning_rate=1e-3")
-    process = sweeps.start(*wanted, store=copy)
+def long_training(copy: Path) -> Iterator[Killable]:
+    """A sweep in the middle of an sft step that takes some seconds and has a checkpoint already; its store."""
+    process = sweeps.start(*LONG_TRAINING, store=copy)
     wait_for(lambda: bool(list(copy.glob("sft/*.work/checkpoints/checkpoint-*/complete"))))
-    yield process, copy, wanted
+    yield process, copy
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
 
-LongTraining = tuple[subprocess.Popen[str], Path, tuple[str, ...]]
-
-
-def undisturbed(done: Path, tmp_path: Path, wanted: tuple[str, ...]) -> dict[str, str]:
-    store = Path(shutil.copytree(done, tmp_path / "undisturbed"))
-    assert sweeps.run(*wanted, store=store).returncode == 0
+@pytest.fixture(scope="module")
+def undisturbed(done: tuple[Path, object], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The scores of that sweep where nobody kills it."""
+    store = Path(shutil.copytree(done[0], tmp_path_factory.mktemp("undisturbed") / "store"))
+    assert sweeps.run(*LONG_TRAINING, store=store).returncode == 0
     return sweeps.scores(store)
 
 
 def test_a_killed_worker_fails_its_step_and_the_same_command_resumes(
-    long_training: LongTraining, done: tuple[Path, object], tmp_path: Path
+    long_training: Killable, undisturbed: dict[str, str]
 ) -> None:
-    process, store, wanted = long_training
+    process, store = long_training
     (worker,) = [pid for pid in _processes_below(process.pid) if _is_worker(pid)]
     os.kill(worker, signal.SIGKILL)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1, out
     assert "killed" in err
     assert "Traceback" not in err
-    assert sweeps.run(*wanted, store=store).returncode == 0
-    assert sweeps.scores(store) == undisturbed(done[0], tmp_path, wanted)
+    assert sweeps.run(*LONG_TRAINING, store=store).returncode == 0
+    assert sweeps.scores(store) == undisturbed
     (resumed,) = [
         found for found in sweeps.manifests(store) if found["stage"] == "sft" and found["timings"]["attempts"] > 1
     ]
     assert resumed["summary"]["resumed_from"] >= 4
 
 
-def test_a_killed_launcher_takes_its_workers_along(
-    long_training: LongTraining, done: tuple[Path, object], tmp_path: Path
-) -> None:
-    process, store, wanted = long_training
+def test_a_killed_launcher_takes_its_workers_along(long_training: Killable, undisturbed: dict[str, str]) -> None:
+    process, store = long_training
     workers = [pid for pid in _processes_below(process.pid) if _is_worker(pid)]
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     wait_for(lambda: not any(map(_is_worker, workers)), seconds=20)
-    ended = sweeps.run(*wanted, store=store)
+    ended = sweeps.run(*LONG_TRAINING, store=store)
     assert ended.returncode == 0, ended.stderr
     assert not list(store.glob("*/*.claim-*"))
-    assert sweeps.scores(store) == undisturbed(done[0], tmp_path, wanted)
+    assert sweeps.scores(store) == undisturbed
 
 
 def test_a_damaged_input_is_made_again_before_it_is_used(copy: Path) -> None:

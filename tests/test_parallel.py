@@ -160,7 +160,7 @@ class TestEnding:
             "from experiment.scoring.score import score, verdicts\n"
             "from tests.answers import prompts, without_punkt\n"
             "from experiment.scoring import lm_checks\n"
-            "asked = without_punkt(prompts(1))\n"
+            "asked = without_punkt(prompts(1))[::4]\n"
             "def all_the_time():\n"
             "    while True:\n"
             "        with lm_checks._same_guesses(): sum(range(20_000))\n"
