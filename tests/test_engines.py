@@ -17,10 +17,11 @@ from experiment.engines.decoding import Budget, Decoder, Passes, Row, common_pre
 from experiment.engines.endings import StopSearch, cut_at_stop
 from experiment.engines.engine import Answer, Request
 from experiment.engines.in_process import InProcessEngine
-from experiment.engines.open import open_engine
+from experiment.engines.open import ModelPlace, open_engine
 from experiment.engines.plain import PlainDecoder
 from experiment.engines.settings import Engines, InProcess
 from experiment.engines.slots import Slots
+from experiment.engines.tokens import load_tokenizer
 from experiment.engines.trial import agrees
 from experiment.errors import KirjoError
 from experiment.sources.records import Message
@@ -114,6 +115,20 @@ def engine_of(folder: Path, rows: int = 4, tokens: int = 65536) -> InProcessEngi
     )
     assert isinstance(engine, InProcessEngine)
     return engine
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda text: text[:300], lambda text: text.replace('"BPE"', '"NEW"'), lambda _: "{}"]
+)
+def test_a_tokenizer_that_cannot_be_read_is_named(tmp_path: Path, spoil: Callable[[str], str]) -> None:
+    tokenizer = models.toy_tokenizer()
+    folder = models.save_model(tmp_path / "model", models.toy_bloom(tokenizer), tokenizer)
+    file = folder / "tokenizer.json"
+    whole = file.read_text()
+    file.write_text(spoil(whole))
+    assert file.read_text() != whole
+    with pytest.raises(KirjoError, match=f"cannot load the tokenizer of the model in {folder}: "):
+        load_tokenizer(ModelPlace(folder))
 
 
 @pytest.mark.parametrize("prompts", [FEW_SHOT, LINES], ids=["few-shot", "nothing in common"])

@@ -555,7 +555,7 @@ class TestReference:
 
     def test_micro_batches_make_the_same_global_batch(self, tmp_path: Path) -> None:
         """The last batch has 6 of 8 pairs: in passes of 4 they are 4 and 2, and every pair must count the same."""
-        curves = []
+        curves, margins = [], []
         for micro in (2, 4, 8):
             store = Store.open(tmp_path / str(micro), create=True)
             model = checkpoint(store)
@@ -569,9 +569,12 @@ class TestReference:
             for step in (pairs, reference, dpo):
                 models.finish(store, step)
             curves.append(models.losses(store, dpo))
+            margins.append([entry["rewards/margins"] for entry in models.history(store, dpo)])
         assert len(curves[0]) == 4
-        assert curves[0] == pytest.approx(curves[2], abs=1e-5)
-        assert curves[1] == pytest.approx(curves[2], abs=1e-5)
+        for found in (curves, margins):
+            assert found[0] == pytest.approx(found[2], abs=1e-5)
+            assert found[1] == pytest.approx(found[2], abs=1e-5)
+        assert margins[2][-1] > 0.1  # they have come apart, so that weights of passes would show
 
     def test_two_betas_share_the_reference_and_end_apart(self, shared: Store, made: tuple[Step, Step, Step]) -> None:
         model, _, reference = made

@@ -21,7 +21,7 @@ def load_tokenizer(place: ModelPlace) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(place.name, revision=place.revision)
-    except (OSError, ValueError) as error:
+    except Exception as error:
         words = " ".join(str(error).split())
         raise KirjoError(f"cannot load the tokenizer of the model in {place.name}: {words}") from error
 
